@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help trace-exec test lint bpf bpf-check bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+trace-exec: $(VENV)/run ## print each exec on this machine; options: make trace-exec ARGS="--json --duration 5"
+	@if [ "$$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then \
+	    exec sudo $(VENV)/bin/python -m purebpf trace-exec $(ARGS); \
+	fi; \
+	[ "$$(id -u)" -eq 0 ] || echo "make: not root, and there is no sudo: trying with the privileges at hand" >&2; \
+	exec $(VENV)/bin/python -m purebpf trace-exec $(ARGS)
+
+test: $(VENV)/dev ## run all tests (those that need root or a tool say so when they skip)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev ## ruff and mypy --strict
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bpf: ## compile bpf/ into prebuilt/ (needs clang, llvm, libbpf-dev)
+	bpf/build.sh prebuilt
+
+bpf-check: ## compile bpf/ afresh and compare with the committed objects
+	@echo "committed objects were made with $$(sed -n 's/^clang: //p' prebuilt/MANIFEST)"
+	rm -rf build/bpf && bpf/build.sh build/bpf
+	diff -r prebuilt build/bpf && echo "prebuilt/ is what bpf/ compiles to"
+
+bench: $(VENV)/dev ## measure start-up and draining, as ratios against BCC and libbpf where they are at hand
+	$(VENV)/bin/python tests/bench/bench.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The environment is made anew when the project's metadata changes.
+$(VENV)/base: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { echo "make: $(PYTHON) is older than 3.9; try make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "make: this Python cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/run: $(VENV)/base
+	$(VENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/base
+	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,55 @@
+"""purebpf: BPF for Python, in pure Python.
+
+The layout, in the order in which it may import (each only what stands below it):
+
+    cli       argument parsing; errors become one line and an exit status
+    tools/    one file, one command
+    object    load(): an ObjectSpec brought to life
+    kernel/   the only system calls: maps, programs, hooks, the mapped ring
+    formats/  what bytes mean: ELF, BTF, instructions, specs, ring records; runs on any OS
+    errors    the tree of errors
+"""
+
+from .errors import (
+    BtfError,
+    ClosedError,
+    ElfError,
+    Error,
+    KernelError,
+    NotLinux,
+    NotPermitted,
+    NotSupported,
+    ObjectError,
+    RelocationError,
+    RingCorrupt,
+    TracefsUnavailable,
+    VerifierError,
+)
+from .formats.elf import parse
+from .formats.spec import MapSpec, ObjectSpec, ProgramSpec
+from .object import Object, load, prebuilt
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BtfError",
+    "ClosedError",
+    "ElfError",
+    "Error",
+    "KernelError",
+    "MapSpec",
+    "NotLinux",
+    "NotPermitted",
+    "NotSupported",
+    "Object",
+    "ObjectError",
+    "ObjectSpec",
+    "ProgramSpec",
+    "RelocationError",
+    "RingCorrupt",
+    "TracefsUnavailable",
+    "VerifierError",
+    "load",
+    "parse",
+    "prebuilt",
+]

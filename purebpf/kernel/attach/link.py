@@ -1,0 +1,31 @@
+"""Link: a program attached to a hook, for as long as the link is open."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from ..fd import FileDescriptor
+
+
+class Link:
+    """Owns what keeps a program attached. The kernel detaches it when the link is closed or the process ends."""
+
+    def __init__(self, *owned: FileDescriptor) -> None:
+        self._owned = owned
+
+    def close(self) -> None:
+        """Detach. Twice is harmless."""
+        for descriptor in self._owned:
+            descriptor.close()
+
+    def fileno(self) -> int:
+        """The link's descriptor; a perf event's on kernels before 5.15. Raises ClosedError after close."""
+        return self._owned[0].fileno()
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,155 @@
+"""System calls by number, through libc's syscall(2): the one place that uses ctypes.
+
+Each function returns the result or raises OSError with the kernel's errno; what that means is said by the
+caller, through `refusal`, which turns it into our own errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import platform
+import sys
+from typing import NamedTuple
+
+from ..errors import KernelError, NotLinux, NotPermitted, NotSupported
+from ..formats.abi import Cmd
+from . import capabilities
+
+
+class _Numbers(NamedTuple):
+    bpf: int
+    perf_event_open: int
+    membarrier: int
+
+
+# From each architecture's system call table (arch/*/…/syscall.tbl, include/uapi/asm-generic/unistd.h).
+_NUMBERS = {
+    "x86_64": _Numbers(321, 298, 324),
+    "aarch64": _Numbers(280, 241, 283),
+    "riscv64": _Numbers(280, 241, 283),
+    "s390x": _Numbers(351, 331, 356),
+    "ppc64le": _Numbers(361, 319, 365),
+}
+# Calls newer than 5.0 have one number on all architectures.
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+_CLOEXEC = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC
+
+_MEMBARRIER_CMD_GLOBAL_EXPEDITED = 2
+# Loads are not reordered with loads, nor stores with earlier loads (x86 TSO; z/Architecture is stronger).
+_STRONGLY_ORDERED = {"x86_64", "s390x"}
+_ENOTSUPP = 524  # the kernel's own, without a name in errno.h; BPF lets it out
+
+
+@functools.cache
+def _numbers() -> _Numbers:
+    if sys.platform != "linux":
+        raise NotLinux(
+            f"BPF programs can only be loaded on Linux, and this is {sys.platform}",
+            hint="reading objects (purebpf.parse) works everywhere",
+        )
+    machine = platform.machine()
+    if machine not in _NUMBERS:
+        raise NotSupported(f"no system call numbers known for machine {machine!r}; known: {', '.join(_NUMBERS)}")
+    return _NUMBERS[machine]
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long  # the default, int, would cut addresses
+    return libc
+
+
+def _call(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
+    wide = (ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)
+    result: int = _libc().syscall(ctypes.c_long(number), *wide)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+class Buffer:
+    """Memory at a fixed address for the kernel to read or fill. Keep it referenced until the call returns."""
+
+    def __init__(self, content: bytes | int) -> None:
+        size = content if isinstance(content, int) else len(content)
+        self._memory = ctypes.create_string_buffer(size or 1)
+        if isinstance(content, bytes):
+            self._memory[: len(content)] = content
+        self.address = ctypes.addressof(self._memory)
+
+    def bytes(self) -> bytes:
+        """What it holds now."""
+        return self._memory.raw
+
+
+def bpf(cmd: Cmd, attr: bytes) -> int:
+    """bpf(2). A load that a signal interrupted (EAGAIN, since 4.20) is tried again."""
+    number = _numbers().bpf
+    memory = ctypes.create_string_buffer(attr, len(attr))
+    while True:
+        try:
+            return _call(number, cmd, memory, len(attr))
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR):
+                raise
+
+
+def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:
+    """perf_event_open(2) without a group."""
+    return _call(_numbers().perf_event_open, ctypes.create_string_buffer(attr, len(attr)), pid, cpu, -1, flags)
+
+
+def mount_tracefs() -> int:
+    """A descriptor of a tracefs instance that is mounted nowhere (fsopen, fsmount; Linux 5.2, CAP_SYS_ADMIN).
+
+    It lets tracepoints be looked up where nobody has mounted tracefs, without changing the machine's mounts.
+    """
+    _numbers()
+    context = _call(_FSOPEN, ctypes.create_string_buffer(b"tracefs"), _CLOEXEC)
+    try:
+        _call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _call(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
+
+
+def full_barrier() -> None:
+    """Order all memory accesses of this thread: everything before against everything after.
+
+    membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) has a full barrier at entry and exit for the caller
+    (kernel/sched/membarrier.c, since 4.16; with one CPU none is needed). The private command would not do:
+    it returns at once, without a barrier, in a process with a single thread.
+    """
+    try:
+        _call(_numbers().membarrier, _MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0)
+    except OSError as error:
+        raise refusal("ordering memory with membarrier(2)", error) from error
+
+
+def load_fence() -> None:
+    """The barrier that formats.ring asks for: none on CPUs that keep loads in order."""
+    if platform.machine() not in _STRONGLY_ORDERED:
+        full_barrier()
+
+
+def errno_name(number: int) -> str:
+    """The symbol, e.g. "EINVAL"."""
+    return "ENOTSUPP" if number == _ENOTSUPP else errno.errorcode.get(number, f"errno {number}")
+
+
+def refusal(doing: str, error: OSError, hint: str = "") -> KernelError:
+    """Our error for a refused call: NotPermitted for EPERM and EACCES, NotSupported for ENOSYS."""
+    number = error.errno or 0
+    answer = f"{doing}: {errno_name(number)} ({os.strerror(number)})"
+    if number in (errno.EPERM, errno.EACCES):
+        missing, remedy = capabilities.diagnose()
+        return NotPermitted(f"{answer}; {missing}", errno=number, hint=hint or remedy)
+    if number == errno.ENOSYS:
+        return NotSupported(answer, errno=number, hint=hint or "this kernel was built without it, or a filter hides it")
+    return KernelError(answer, errno=number, hint=hint)

@@ -1,0 +1,83 @@
+"""tracefs: where tracepoints have their numbers (Documentation/trace/events.rst).
+
+Looked for in this process's own mounts. Where it is mounted nowhere, an instance of our own that appears
+in no folder is used for the moment of the look-up, if the process may make one (CAP_SYS_ADMIN).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import NotSupported, ObjectError, TracefsUnavailable
+from . import sys
+
+_MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
+_TARGET = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def tracepoint_id(target: str) -> int:
+    """The number of tracepoint "category/name", for perf_event_attr.config.
+
+    Raises ObjectError for a malformed name, NotSupported where the kernel has no such tracepoint,
+    TracefsUnavailable where that cannot be found out.
+    """
+    if not _TARGET.fullmatch(target):
+        raise ObjectError(f"{target!r} is no tracepoint; one is written category/name, e.g. sched/sched_process_exec")
+    with _root() as (folder, path):
+        try:
+            events = os.open("events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+            os.close(events)
+            number = os.open(f"events/{target}/id", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError as error:
+            raise NotSupported(
+                f"this kernel has no tracepoint {target}",
+                errno=error.errno,
+                hint=f"those that it has are the folders of {path}/events",
+            ) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        with open(number) as file:
+            return int(file.read())
+
+
+@contextmanager
+def _root() -> Iterator[tuple[int, str]]:
+    """A descriptor of tracefs's root, and its path for messages."""
+    path = _mounted() or "/sys/kernel/tracing"
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _mounted() else sys.mount_tracefs()
+    except OSError as error:
+        raise _unreadable(path, error) if _mounted() else _not_mounted(error) from error
+    try:
+        yield folder, path
+    finally:
+        os.close(folder)
+
+
+def _mounted() -> str | None:
+    """The first tracefs mount of this process (proc(5), mountinfo: the type stands after " - ")."""
+    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+        for line in mounts:
+            fields, _, kind = line.partition(" - ")
+            if kind.startswith("tracefs "):
+                return re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
+    return None
+
+
+def _unreadable(path: str, error: OSError) -> TracefsUnavailable:
+    return TracefsUnavailable(
+        f"cannot read tracefs at {path}: {sys.errno_name(error.errno or 0)}",
+        errno=error.errno,
+        hint="it is readable by root only unless remounted: run as root, or grant CAP_DAC_READ_SEARCH",
+    )
+
+
+def _not_mounted(error: OSError) -> TracefsUnavailable:
+    return TracefsUnavailable(
+        f"tracefs is not mounted, so tracepoints cannot be looked up (mounting it here: {sys.errno_name(error.errno or 0)})",
+        errno=error.errno,
+        hint=f"as root: {_MOUNT}",
+    )

@@ -1,0 +1,7 @@
+"""One file, one command: HELP, DESCRIPTION, add_arguments(parser), run(options)."""
+
+from types import ModuleType
+
+from . import trace_exec
+
+COMMANDS: dict[str, ModuleType] = {"trace-exec": trace_exec}

@@ -1,0 +1,165 @@
+"""trace-exec: a line for each execve(2) on this machine, as it is entered.
+
+The BPF side is bpf/trace_exec.bpf.c; a record is pid u32, size s32, then the file name, `size` bytes with
+its NUL, or `size` is the negative errno of reading it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import errno
+import json
+import math
+import os
+import select
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import Error
+from ..kernel.maps import Map
+from ..kernel.ringbuf import RingBuffer
+from ..object import load, prebuilt
+from .text import escape
+
+HELP = "print each execve on this machine, live"
+DESCRIPTION = "Print a line for each execve(2) on this machine as it is entered, until Ctrl-C."
+
+_HEAD = struct.Struct("=Ii")
+_TICK = 0.5  # seconds: how soon lost events and a closed pipe are noticed when nothing happens
+
+
+class Exec(NamedTuple):
+    """`filename` is as it was passed to execve; `error` is the errno of reading it, 0 if it could be read."""
+
+    pid: int
+    filename: bytes
+    error: int
+
+
+def decode(record: bytes) -> Exec:
+    """A record of the ring "events". Raises Error if it is none."""
+    if len(record) >= _HEAD.size:
+        pid, size = _HEAD.unpack_from(record)
+        if size <= 0:
+            return Exec(pid, b"", -size)
+        if _HEAD.size + size <= len(record):
+            return Exec(pid, record[_HEAD.size : _HEAD.size + size].split(b"\0")[0], 0)
+    raise Error(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
+
+
+def as_text(event: Exec) -> str:
+    """PID and file name; a name that was not in memory when the program looked is shown as its errno."""
+    name = f"<not readable: {errno.errorcode.get(event.error, event.error)}>" if event.error else escape(event.filename)
+    return f"{event.pid:<8}{name}"
+
+
+def as_json(event: Exec) -> str:
+    r"""One object. A name that is not UTF-8 has its odd bytes as \xNN, and all its bytes in "filename_b64"."""
+    row: dict[str, object] = {"pid": event.pid, "filename": event.filename.decode("utf-8", "backslashreplace")}
+    if event.error:
+        row["filename_error"] = errno.errorcode.get(event.error, str(event.error))
+    try:
+        event.filename.decode()
+    except UnicodeDecodeError:
+        row["filename_b64"] = base64.b64encode(event.filename).decode()
+    return json.dumps(row)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of trace-exec."""
+    parser.add_argument("--json", action="store_true", help='a JSON object a line: {"pid": 1, "filename": "/bin/ls"}')
+    parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="stop after this time")
+    parser.add_argument("-n", "--count", type=_count, metavar="N", help="stop after N events")
+    parser.add_argument("--object", metavar="FILE", help="use this object instead of the one that comes with purebpf")
+    parser.add_argument("--verifier-log", action="store_true", help="if the verifier rejects, print its whole log")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+# argparse puts these into "invalid … value".
+_seconds.__name__, _count.__name__ = "number of seconds", "count"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trace until the count, the duration or a signal ends it."""
+    with load(options.object or prebuilt("trace_exec")) as obj:
+        ring, lost = obj.ring("events"), LostEvents(obj.maps.get("lost"))
+        obj.attach()
+        try:
+            if not options.json:
+                _write(f"{'PID':<8}FILENAME\n")
+            show = as_json if options.json else as_text
+            for events in _batches(ring, lost, options.duration, options.count):
+                _write("".join(show(event) + "\n" for event in events))
+        finally:
+            lost.report(final=True)
+
+
+def _batches(ring: RingBuffer, lost: LostEvents, duration: float | None, count: int | None) -> Iterator[list[Exec]]:
+    deadline = math.inf if duration is None else time.monotonic() + duration
+    left = count
+    while left is None or left > 0:
+        remaining = deadline - time.monotonic()
+        ring.wait(max(0.0, min(_TICK, remaining)))
+        events = [decode(record) for record in ring.drain()][:left]
+        if left is not None:
+            left -= len(events)
+        if events:
+            yield events
+        lost.report()
+        if remaining <= 0:
+            break
+        _check_reader()
+
+
+class LostEvents:
+    """The per-CPU counts, in map "lost", of events that found the ring full."""
+
+    def __init__(self, counts: Map | None) -> None:
+        self._counts = counts
+        self._reported = 0
+
+    def total(self) -> int:
+        """All CPUs together, since the start."""
+        value = self._counts.lookup(struct.pack("=I", 0)) if self._counts else None
+        return sum(count for (count,) in struct.iter_unpack("=Q", value or b""))
+
+    def report(self, final: bool = False) -> None:
+        """Say on stderr what has been lost since the last report; at the end, the sum, if there is one."""
+        total = self.total()
+        if total > self._reported:
+            print(f"purebpf: lost {total - self._reported} events: the ring was full", file=sys.stderr)
+            self._reported = total
+        if final and total:
+            print(f"purebpf: lost {total} events in all", file=sys.stderr)
+
+
+def _write(text: str) -> None:
+    """Whole lines, at once and past Python's buffer. A character that stdout's encoding lacks is escaped."""
+    encoded = text.encode(getattr(sys.stdout, "encoding", "utf-8"), "backslashreplace")
+    while encoded:
+        encoded = encoded[os.write(1, encoded) :]
+
+
+def _check_reader() -> None:
+    """Raise BrokenPipeError when stdout is a pipe that nobody reads any more, even if there is nothing to write."""
+    poll = select.poll()
+    poll.register(1, 0)
+    if any(happened & select.POLLERR for _fd, happened in poll.poll(0)):
+        raise BrokenPipeError
