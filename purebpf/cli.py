@@ -45,7 +45,7 @@ class _Signalled(BaseException):
         self.number = number
 
 
-def _raise_signalled(number: int, frame: FrameType | None) -> NoReturn:
+def _raise_signalled(number: int, _frame: FrameType | None) -> NoReturn:
     raise _Signalled(number)
 
 

@@ -19,6 +19,7 @@ from .kernel.attach import Link
 from .kernel.maps import Map
 from .kernel.program import Program
 from .kernel.ringbuf import RingBuffer
+from .kernel.sys import require_supported
 
 _Owned = TypeVar("_Owned", Map, Program, Link, RingBuffer)
 
@@ -58,6 +59,7 @@ class Object:
     """A loaded object. `maps` and `programs` are by name, `spec` is what it was loaded from."""
 
     def __init__(self, spec: ObjectSpec) -> None:
+        require_supported()
         if spec.byte_order != sys.byteorder:
             raise ObjectError(f"the object is {spec.byte_order}-endian, this machine {sys.byteorder}-endian")
         self.spec = spec

@@ -20,6 +20,7 @@ from .spec import MapReference, MapSpec, ObjectSpec, ProgramSpec
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import Symbol
 
 EM_BPF = 247
 SHF_EXECINSTR = 4
@@ -81,6 +82,9 @@ def _read(data: bytes) -> _File:
 
 
 def _collect(elf: ELFFile, length: int) -> _File:
+    from elftools.elf.relocation import RelocationSection
+    from elftools.elf.sections import SymbolTableSection
+
     if elf["e_machine"] != "EM_BPF":
         raise ElfError(f"an ELF file for {elf['e_machine']}, not for BPF", hint="compile with `clang -target bpf`")
     if elf.elfclass != 64:
@@ -92,11 +96,11 @@ def _collect(elf: ELFFile, length: int) -> _File:
         kind = section["sh_type"]
         if kind != "SHT_NOBITS" and section["sh_offset"] + section["sh_size"] > length:
             raise ElfError(f"section {section.name!r} reaches beyond the file's {length} bytes")
-        if kind == "SHT_REL":
+        if isinstance(section, RelocationSection) and kind == "SHT_REL":
             relocations[section["sh_info"]] = [
                 (r["r_offset"], r["r_info_type"], r["r_info_sym"]) for r in section.iter_relocations()
             ]
-        elif kind == "SHT_SYMTAB":
+        elif isinstance(section, SymbolTableSection) and kind == "SHT_SYMTAB":
             symbols = [_symbol(s) for s in section.iter_symbols()]
         data = b"" if kind == "SHT_NOBITS" else section.data()
         sections.append(_Section(section.name, kind, bool(section["sh_flags"] & SHF_EXECINSTR), data, []))
@@ -107,11 +111,11 @@ def _collect(elf: ELFFile, length: int) -> _File:
     return _File("little" if elf.little_endian else "big", sections, symbols)
 
 
-def _symbol(symbol: object) -> _Symbol:
-    entry = symbol.entry  # type: ignore[attr-defined]
+def _symbol(symbol: Symbol) -> _Symbol:
+    entry = symbol.entry
     index = entry["st_shndx"]
-    section = index if isinstance(index, int) else 0
-    return _Symbol(symbol.name, section, entry["st_value"], entry["st_size"], entry["st_info"]["type"])  # type: ignore[attr-defined]
+    section = index if isinstance(index, int) else 0  # pyelftools spells the reserved ones as strings
+    return _Symbol(symbol.name, section, entry["st_value"], entry["st_size"], entry["st_info"]["type"])
 
 
 def _maps(file: _File, btf: Btf | None) -> dict[str, MapSpec]:

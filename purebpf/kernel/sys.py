@@ -57,6 +57,11 @@ def _numbers() -> _Numbers:
     return _NUMBERS[machine]
 
 
+def require_supported() -> None:
+    """Raise NotLinux, or NotSupported for a machine whose system call numbers are not known."""
+    _numbers()
+
+
 @functools.cache
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
@@ -77,10 +82,10 @@ class Buffer:
     """Memory at a fixed address for the kernel to read or fill. Keep it referenced until the call returns."""
 
     def __init__(self, content: bytes | int) -> None:
-        size = content if isinstance(content, int) else len(content)
-        self._memory = ctypes.create_string_buffer(size or 1)
-        if isinstance(content, bytes):
-            self._memory[: len(content)] = content
+        if isinstance(content, int):
+            self._memory = ctypes.create_string_buffer(content)
+        else:
+            self._memory = ctypes.create_string_buffer(content, len(content))
         self.address = ctypes.addressof(self._memory)
 
     def bytes(self) -> bytes:
@@ -95,9 +100,8 @@ def bpf(cmd: Cmd, attr: bytes) -> int:
     while True:
         try:
             return _call(number, cmd, memory, len(attr))
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EINTR):
-                raise
+        except (BlockingIOError, InterruptedError):
+            continue
 
 
 def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:
@@ -110,7 +114,6 @@ def mount_tracefs() -> int:
 
     It lets tracepoints be looked up where nobody has mounted tracefs, without changing the machine's mounts.
     """
-    _numbers()
     context = _call(_FSOPEN, ctypes.create_string_buffer(b"tracefs"), _CLOEXEC)
     try:
         _call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)

@@ -1,0 +1,331 @@
+"""`python -m purebpf trace-exec` as its users run it: output, endings, errors and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import purebpf
+
+COMMAND = [sys.executable, "-m", "purebpf", "trace-exec"]
+kernel = pytest.mark.kernel
+
+
+@contextmanager
+def tracing(*options: str, **keywords: Any) -> Iterator[subprocess.Popen[str]]:
+    """trace-exec, attached. It is killed at the end if it still runs."""
+    keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
+    process = subprocess.Popen([*COMMAND, *options], text=True, errors="surrogateescape", **keywords)
+    try:
+        time.sleep(1.5)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+def link(folder: Path, name: str) -> str:
+    path = folder / name
+    path.symlink_to("/bin/true")
+    return str(path)
+
+
+def finished(*options: str, prefix: tuple[str, ...] = (), **keywords: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*prefix, *COMMAND, *options], capture_output=True, text=True, timeout=60, **keywords)
+
+
+@kernel
+def test_a_thousand_execs_are_a_thousand_lines(tmp_path: Path) -> None:
+    paths = [link(tmp_path, f"n{i:04}") for i in range(1000)]
+    with tracing("--json") as process:
+        for path in paths:
+            assert subprocess.run([path]).returncode == 0
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["filename"] for row in rows if row["filename"].startswith(str(tmp_path))] == paths
+    assert all(isinstance(row["pid"], int) for row in rows)
+    assert err == ""
+
+
+@kernel
+def test_the_text_has_a_header_and_each_line_comes_at_once(tmp_path: Path) -> None:
+    path = link(tmp_path, "live")
+    with tracing() as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().split() == ["PID", "FILENAME"]
+        child = subprocess.Popen([path])
+        child.wait()
+        line = next(line for line in process.stdout if path in line)
+        assert line.split() == [str(child.pid), path]
+        assert process.poll() is None
+
+
+@kernel
+def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
+    path = link(tmp_path, "a\x1b[31m\n\r\x7f\u202eb")
+    with tracing() as process:
+        subprocess.run([path])
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert r"/a\x1b[31m\x0a\x0d\x7f\xe2\x80\xaeb" in out
+    assert not set(out) & set("\x1b\r\x7f\u202e")
+
+
+@kernel
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_as_a_shell_expects(number: int) -> None:
+    with tracing() as process:
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == -number  # the shell shows 128 + number
+    assert err == ""
+
+
+@kernel
+def test_a_closed_pipe_ends_it_even_when_nothing_happens() -> None:
+    with tracing() as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(10) == -signal.SIGPIPE
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+@kernel
+def test_head_gets_its_lines_and_the_pipeline_ends(tmp_path: Path) -> None:
+    path = link(tmp_path, "x")
+    script = f"for i in 1 2 3 4 5 6 7 8 9; do sleep 0.3; {path}; done & {' '.join(COMMAND)} | head -3; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["PID", "FILENAME"]
+    assert lines[3] == "141"
+    assert result.stderr == ""
+
+
+@kernel
+def test_count_and_duration_end_it_with_status_0(tmp_path: Path) -> None:
+    path = link(tmp_path, "x")
+    with tracing("--json", "-n", "3") as process:
+        for _ in range(5):
+            subprocess.run([path])
+        out, _ = process.communicate(timeout=20)
+        assert (process.returncode, len(out.splitlines())) == (0, 3)
+    begin = time.monotonic()
+    assert finished("--duration", "1").returncode == 0
+    assert time.monotonic() - begin >= 1
+
+
+@kernel
+def test_sigkill_leaves_nothing_attached(bpftool: Any) -> None:
+    def ours() -> set[tuple[str, int]]:
+        programs = {p["id"] for p in bpftool("prog", "show") if p.get("name") == "trace_execve"}
+        links = {("link", row["id"]) for row in bpftool("link", "show") if row.get("prog_id") in programs}
+        return {("prog", number) for number in programs} | links
+
+    before = ours()
+    with tracing() as process:
+        assert len(ours() - before) == 2
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while ours() - before:
+            assert time.monotonic() < deadline, f"left in the kernel: {ours() - before}"
+            time.sleep(0.05)
+
+
+@kernel
+def test_lost_events_are_reported_as_they_occur_and_at_the_end(tmp_path: Path) -> None:
+    """A stopped tracer cannot empty its ring, so a megabyte of execs overflows it."""
+    path = link(tmp_path, "l" * 240)
+    path = os.path.dirname(path) + "/" * 3900 + os.path.basename(path)  # whole records of 4 KiB
+    with tracing("--json") as process:
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(300):
+            subprocess.run([path])
+        process.send_signal(signal.SIGCONT)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    lost = int(err.splitlines()[-1].split()[2])
+    captured = sum(path in line for line in out.splitlines())
+    assert err.splitlines()[-1] == f"purebpf: lost {lost} events in all"
+    assert "the ring was full" in err.splitlines()[0]
+    assert lost > 0
+    assert captured + lost >= 300
+
+
+def test_version_and_help_need_no_privileges() -> None:
+    top = [sys.executable, "-m", "purebpf"]
+    version = subprocess.run([*top, "--version"], capture_output=True, text=True)
+    assert (version.returncode, version.stdout) == (0, f"purebpf {purebpf.__version__}\n")
+    for options in (["--help"], ["trace-exec", "--help"]):
+        shown = subprocess.run([*top, *options], capture_output=True, text=True)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "exit status:" in shown.stdout
+
+
+@pytest.mark.parametrize("options", [["-n", "0"], ["--duration", "-1"], ["--duration", "nan"], ["--what"]])
+def test_a_wrong_command_line_is_status_2(options: list[str]) -> None:
+    result = finished(*options)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    """One message that says it all, no traceback, the documented exit status."""
+    assert result.returncode == status, result.stderr
+    assert result.stderr.startswith("purebpf: ")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_not_linux_is_status_3() -> None:
+    code = "import sys; sys.platform = 'darwin'; from purebpf.cli import main; main(['trace-exec'])"
+    refused(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True), 3, "darwin")
+
+
+# Installs a real seccomp filter and then becomes trace-exec: bpf(argv[1], …) answers EINVAL, so a kernel
+# that lacks this command's feature is seen through the kernel itself.
+FILTER = """
+import ctypes, os, platform, struct, sys
+nr, arch = {"x86_64": (321, 0xC000003E), "aarch64": (280, 0xC00000B7)}[platform.machine()]
+code = [(0x20, 0, 0, 0), (0x15, 0, 3, nr), (0x20, 0, 0, 16), (0x15, 0, 1, int(sys.argv[1])),
+        (0x06, 0, 0, 0x50000 | 22), (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in code))
+filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter) == 0, ctypes.get_errno()
+os.execv(sys.executable, [sys.executable, "-m", "purebpf", "trace-exec", *sys.argv[2:]])
+"""
+
+
+@kernel
+def test_a_kernel_without_ring_buffers_is_status_4() -> None:
+    result = subprocess.run([sys.executable, "-c", FILTER, "0"], capture_output=True, text=True, timeout=60)
+    refused(result, 4, "no maps of type RINGBUF", "5.8")
+
+
+@kernel
+def test_without_perf_links_the_ioctl_attaches(tmp_path: Path) -> None:
+    """BPF_LINK_CREATE answers EINVAL for perf events before 5.15."""
+    path = link(tmp_path, "by-ioctl")
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILTER, "28", "--json", "--duration", "3"], stdout=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)
+    subprocess.run([path])
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert path in out
+
+
+SETPRIV = shutil.which("setpriv") or "setpriv"
+needs_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not installed")
+
+
+def without(capabilities: str) -> tuple[str, ...]:
+    return (SETPRIV, "--no-new-privs", f"--inh-caps={capabilities}", f"--bounding-set={capabilities}")
+
+
+@kernel
+@needs_setpriv
+def test_without_privileges_it_is_status_5_and_names_the_capabilities() -> None:
+    refused(finished(prefix=without("-all")), 5, "lacks CAP_BPF and CAP_PERFMON", "EPERM", "hint: run as root")
+    refused(finished(prefix=without("-all,+bpf")), 5, "lacks CAP_PERFMON")
+
+
+@kernel
+def test_an_ordinary_user_is_refused_with_our_message() -> None:
+    code = (
+        "import os, encodings.idna; from purebpf.cli import main; import elftools.elf.elffile, elftools.elf.relocation\n"
+        "from purebpf import *; load_ = parse(prebuilt('trace_exec').read_bytes())\n"
+        "import purebpf.tools.trace_exec as t; t.load = lambda _: load(load_)\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); main(['trace-exec'])\n"
+    )
+    refused(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True), 5, "lacks CAP_BPF")
+
+
+UNMOUNTED = (
+    "unshare",
+    "--mount",
+    "bash",
+    "-c",
+    'umount -l /sys/kernel/tracing 2>/dev/null; umount -l /sys/kernel/debug 2>/dev/null; exec "$@"',
+    "-",
+)
+
+
+@kernel
+@needs_setpriv
+def test_tracefs_not_mounted_is_status_6_where_it_cannot_be_looked_into_otherwise() -> None:
+    result = finished(prefix=(*UNMOUNTED, *without("-all,+bpf,+perfmon")))
+    refused(result, 6, "tracefs is not mounted", "mount -t tracefs")
+
+
+@kernel
+def test_tracefs_not_mounted_is_no_obstacle_for_root() -> None:
+    result = finished("--duration", "0", prefix=UNMOUNTED)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@kernel
+@needs_setpriv
+def test_tracefs_not_readable_is_status_6() -> None:
+    prepare = (
+        "unshare",
+        "--mount",
+        "bash",
+        "-c",
+        'mount -t tracefs -o uid=1,gid=1,mode=700 t /sys/kernel/tracing; exec "$@"',
+        "-",
+    )
+    result = finished(prefix=(*prepare, *without("-all,+bpf,+perfmon")))
+    refused(result, 6, "cannot read tracefs", "EACCES")
+
+
+@kernel
+def test_a_missing_or_foreign_object_is_status_7(tmp_path: Path) -> None:
+    refused(finished("--object", str(tmp_path / "gone.o")), 7, "gone.o", "No such file")
+    (tmp_path / "text.o").write_text("hello")
+    refused(finished("--object", str(tmp_path / "text.o")), 7, "not an ELF file")
+    refused(finished("--object", os.path.realpath(sys.executable)), 7, "not for BPF")
+
+
+@kernel
+def test_a_rejected_program_is_status_8_and_the_log_is_there_on_request(tmp_path: Path) -> None:
+    data = purebpf.prebuilt("trace_exec").read_bytes()
+    code = purebpf.parse(data).programs["trace_execve"].code
+    broken = tmp_path / "broken.o"
+    broken.write_bytes(data.replace(code, bytes.fromhex("bf30000000000000") + code[8:]))  # r0 = r3
+    short = finished("--object", str(broken))
+    refused(short, 8, "R3 !read_ok", "--verifier-log")
+    whole = finished("--object", str(broken), "--verifier-log")
+    refused(whole, 8, "R3 !read_ok", "processed")
+    assert "processed" not in short.stderr
+
+
+@kernel
+def test_a_full_disk_is_said_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*COMMAND, "--duration", "1"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    refused(result, 1, "No space left")

@@ -1,0 +1,87 @@
+"""Object file -> spec: the values that our own object declares, and any damage answered by ObjectError."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import purebpf
+from purebpf.formats import insn
+from purebpf.formats.abi import MapType, ProgType
+from purebpf.formats.sections import classify
+
+OBJECT = purebpf.prebuilt("trace_exec").read_bytes()
+
+
+def test_the_maps_are_as_declared_in_c() -> None:
+    maps = purebpf.parse(OBJECT).maps
+    assert maps == {
+        "events": purebpf.MapSpec("events", MapType.RINGBUF, max_entries=1 << 20),
+        "lost": purebpf.MapSpec("lost", MapType.PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1),
+    }
+
+
+def test_the_program_is_named_typed_and_aimed_by_its_section() -> None:
+    spec = purebpf.parse(OBJECT)
+    (program,) = spec.programs.values()
+    assert (program.name, program.type) == ("trace_execve", ProgType.TRACEPOINT)
+    assert program.attach_to == "syscalls/sys_enter_execve"
+    assert (spec.license, spec.byte_order) == ("Dual MIT/GPL", "little")
+
+
+def test_each_reference_is_on_an_ld_imm64_and_names_a_map() -> None:
+    spec = purebpf.parse(OBJECT)
+    program = spec.programs["trace_execve"]
+    slots = insn.decode(program.code, "little")
+    assert {r.map for r in program.references} == {"events", "lost"}
+    assert all(slots[r.slot].opcode == insn.LD_IMM64 for r in program.references)
+
+
+def test_the_same_bytes_give_equal_specs() -> None:
+    assert purebpf.parse(OBJECT) == purebpf.parse(bytes(OBJECT))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF", b"#!/bin/sh\n", b"\x7fELF" + bytes(60)])
+def test_what_is_no_elf_object_is_refused(data: bytes) -> None:
+    with pytest.raises(purebpf.ElfError):
+        purebpf.parse(data)
+
+
+def test_an_elf_file_for_another_machine_is_named() -> None:
+    other = bytearray(OBJECT)
+    struct.pack_into("<H", other, 18, 62)
+    with pytest.raises(purebpf.ElfError, match="EM_X86_64"):
+        purebpf.parse(bytes(other))
+
+
+def test_maps_without_btf_are_refused_with_the_remedy() -> None:
+    with pytest.raises(purebpf.BtfError) as caught:
+        purebpf.parse(OBJECT.replace(b".rel.BTF\0", b".rel.XTF\0"))
+    assert "clang -g" in caught.value.hint
+
+
+@pytest.mark.parametrize("length", range(0, len(OBJECT), 97))
+def test_a_truncated_object_is_refused(length: int) -> None:
+    with pytest.raises(purebpf.ObjectError):
+        purebpf.parse(OBJECT[:length])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_mutated_object_is_accepted_or_refused_by_object_error(seed: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(OBJECT)
+    for _ in range(chance.randint(1, 12)):
+        data[chance.randrange(len(data))] = chance.choice((0, 1, 127, 128, 255, chance.randrange(256)))
+    with contextlib.suppress(purebpf.ObjectError):  # anything else fails the test
+        purebpf.parse(bytes(data))
+
+
+def test_an_unknown_section_keeps_its_name_without_a_type() -> None:
+    assert classify("xdp") == (None, "")
+    assert classify("tp/sched/sched_switch") == (ProgType.TRACEPOINT, "sched/sched_switch")
