@@ -31,7 +31,7 @@ bpf-check: ## compile bpf/ afresh and compare with the committed objects
 	rm -rf build/bpf && bpf/build.sh build/bpf
 	diff -r prebuilt build/bpf && echo "prebuilt/ is what bpf/ compiles to"
 
-bench: $(VENV)/dev ## measure start-up and draining, as ratios against BCC and libbpf where they are at hand
+bench: $(VENV)/dev ## measure start-up and memory, as ratios against BCC where it is at hand
 	$(VENV)/bin/python tests/bench/bench.py
 
 clean: ## remove what make made

@@ -7,10 +7,8 @@ pipe end the process by that very signal after it has cleaned up, so a shell see
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
-from types import FrameType
 from typing import NoReturn
 
 from . import __version__
@@ -24,6 +22,7 @@ from .errors import (
     VerifierError,
 )
 from .tools import COMMANDS
+from .tools.ending import Signalled, catch_signals, die_of
 from .tools.text import escape
 
 # First match counts, so a subclass stands before its base.
@@ -37,31 +36,16 @@ STATUSES: dict[type[Error], int] = {
 }
 
 
-class _Signalled(BaseException):
-    """A signal asked us to end. Not an Exception: nothing on the way may swallow it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _raise_signalled(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Signalled(number)
-
-
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process. `arguments` defaults to sys.argv[1:]."""
     options = _parser().parse_args(arguments)
-    for name in ("SIGINT", "SIGTERM"):
-        number = getattr(signal, name)
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup and `&` in a script mean it
-            signal.signal(number, _raise_signalled)
+    catch_signals()
     try:
         status = _run(options)
-    except _Signalled as signalled:
-        _die_of(signalled.number)
+    except Signalled as signalled:
+        die_of(signalled.number)
     except BrokenPipeError:
-        _die_of(getattr(signal, "SIGPIPE", signal.SIGTERM))
+        die_of(signal.SIGPIPE)
     sys.exit(status)
 
 
@@ -104,12 +88,3 @@ def _print_error(message: str) -> None:
     """What an object file says of itself may be in a message, so it is escaped for the terminal."""
     for line in message.splitlines():
         print(escape(line), file=sys.stderr)
-
-
-def _die_of(number: int) -> NoReturn:
-    """End as if the signal had not been caught, so that the caller sees what happened (and a script's loop ends)."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)  # nothing that is still buffered may block or fail now
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    sys.exit(128 + number)  # the signal was blocked

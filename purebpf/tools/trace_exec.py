@@ -11,18 +11,17 @@ import base64
 import errno
 import json
 import math
-import os
-import select
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import Error
 from ..kernel.maps import Map
 from ..kernel.ringbuf import RingBuffer
 from ..object import load, prebuilt
+from .ending import check_reader, hold_signals, waiting, write_lines
 from .text import escape
 
 HELP = "print each execve on this machine, live"
@@ -101,31 +100,31 @@ def run(options: argparse.Namespace) -> None:
     with load(options.object or prebuilt("trace_exec")) as obj:
         ring, lost = obj.ring("events"), LostEvents(obj.maps.get("lost"))
         obj.attach()
+        hold_signals()
         try:
-            if not options.json:
-                _write(f"{'PID':<8}FILENAME\n")
-            show = as_json if options.json else as_text
-            for events in _batches(ring, lost, options.duration, options.count):
-                _write("".join(show(event) + "\n" for event in events))
+            _trace(ring, lost, options)
         finally:
             lost.report(final=True)
 
 
-def _batches(ring: RingBuffer, lost: LostEvents, duration: float | None, count: int | None) -> Iterator[list[Exec]]:
-    deadline = math.inf if duration is None else time.monotonic() + duration
-    left = count
+def _trace(ring: RingBuffer, lost: LostEvents, options: argparse.Namespace) -> None:
+    deadline = math.inf if options.duration is None else time.monotonic() + options.duration
+    left: int | None = options.count
+    show = as_json if options.json else as_text
+    if not options.json:
+        write_lines(f"{'PID':<8}FILENAME\n")
     while left is None or left > 0:
         remaining = deadline - time.monotonic()
-        ring.wait(max(0.0, min(_TICK, remaining)))
+        signalled = waiting(partial(ring.wait, max(0.0, min(_TICK, remaining))))
         events = [decode(record) for record in ring.drain()][:left]
-        if left is not None:
-            left -= len(events)
-        if events:
-            yield events
+        write_lines("".join(show(event) + "\n" for event in events), ending=signalled is not None)
         lost.report()
+        if signalled:
+            raise signalled
         if remaining <= 0:
             break
-        _check_reader()
+        check_reader()
+        left = None if left is None else left - len(events)
 
 
 class LostEvents:
@@ -148,18 +147,3 @@ class LostEvents:
             self._reported = total
         if final and total:
             print(f"purebpf: lost {total} events in all", file=sys.stderr)
-
-
-def _write(text: str) -> None:
-    """Whole lines, at once and past Python's buffer. A character that stdout's encoding lacks is escaped."""
-    encoded = text.encode(getattr(sys.stdout, "encoding", "utf-8"), "backslashreplace")
-    while encoded:
-        encoded = encoded[os.write(1, encoded) :]
-
-
-def _check_reader() -> None:
-    """Raise BrokenPipeError when stdout is a pipe that nobody reads any more, even if there is nothing to write."""
-    poll = select.poll()
-    poll.register(1, 0)
-    if any(happened & select.POLLERR for _fd, happened in poll.poll(0)):
-        raise BrokenPipeError

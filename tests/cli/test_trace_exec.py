@@ -154,7 +154,7 @@ def test_sigkill_leaves_nothing_attached(bpftool: Any) -> None:
 def test_lost_events_are_reported_as_they_occur_and_at_the_end(tmp_path: Path) -> None:
     """A stopped tracer cannot empty its ring, so a megabyte of execs overflows it."""
     path = link(tmp_path, "l" * 240)
-    path = os.path.dirname(path) + "/" * 3900 + os.path.basename(path)  # whole records of 4 KiB
+    path = os.path.dirname(path) + "/" * 3600 + os.path.basename(path)  # whole records of 4 KiB
     with tracing("--json") as process:
         process.send_signal(signal.SIGSTOP)
         for _ in range(300):
@@ -169,6 +169,30 @@ def test_lost_events_are_reported_as_they_occur_and_at_the_end(tmp_path: Path) -
     assert "the ring was full" in err.splitlines()[0]
     assert lost > 0
     assert captured + lost >= 300
+
+
+@kernel
+def test_what_happened_before_the_signal_is_printed_though_the_pipe_was_full(tmp_path: Path) -> None:
+    path = link(tmp_path, "l" * 120)
+    with tracing("--json") as process:
+        for _ in range(500):  # more than the 64 KiB that a pipe holds
+            subprocess.run([path])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert sum(path in line for line in out.splitlines()) == 500
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
+@kernel
+def test_a_reader_that_does_not_read_cannot_keep_it_alive(tmp_path: Path) -> None:
+    path = link(tmp_path, "l" * 120)
+    with tracing("--json") as process:
+        for _ in range(500):
+            subprocess.run([path])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+        assert process.stderr is not None
+        assert "lines not printed" in process.stderr.read()
 
 
 def test_version_and_help_need_no_privileges() -> None:
@@ -255,7 +279,7 @@ def test_without_privileges_it_is_status_5_and_names_the_capabilities() -> None:
 @kernel
 def test_an_ordinary_user_is_refused_with_our_message() -> None:
     code = (
-        "import os, encodings.idna; from purebpf.cli import main; import elftools.elf.elffile, elftools.elf.relocation\n"
+        "import os, locale, shutil; from purebpf.cli import main, _parser; _parser().format_help(); import elftools.elf.elffile, elftools.elf.relocation\n"
         "from purebpf import *; load_ = parse(prebuilt('trace_exec').read_bytes())\n"
         "import purebpf.tools.trace_exec as t; t.load = lambda _: load(load_)\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); main(['trace-exec'])\n"
