@@ -7,6 +7,7 @@ pipe end the process by that very signal after it has cleaned up, so a shell see
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from typing import NoReturn
@@ -38,6 +39,7 @@ STATUSES: dict[type[Error], int] = {
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process. `arguments` defaults to sys.argv[1:]."""
+    _occupy_standard_streams()
     options = _parser().parse_args(arguments)
     catch_signals()
     try:
@@ -47,6 +49,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         die_of(signal.SIGPIPE)
     sys.exit(status)
+
+
+def _occupy_standard_streams() -> None:
+    """Put /dev/null where a standard descriptor is closed, so that no ring or map of ours becomes "standard output".
+
+    Writing to a closed standard output stays an error (EBADF); messages to a closed standard error are dropped.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # takes the lowest free number: fd
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -347,6 +347,18 @@ def test_a_rejected_program_is_status_8_and_the_log_is_there_on_request(tmp_path
 
 
 @kernel
+@pytest.mark.parametrize(
+    ("closed", "status", "said"), [(">&-", 1, "Bad file descriptor"), ("<&-", 0, ""), ("2>&-", 0, "")]
+)
+def test_closed_standard_streams_are_no_trap(closed: str, status: int, said: str) -> None:
+    script = f"{' '.join(COMMAND)} --duration 0.3 {closed}"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == status
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@kernel
 def test_a_full_disk_is_said_in_one_line() -> None:
     with open("/dev/full", "w") as full:
         result = subprocess.run(
