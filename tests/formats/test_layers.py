@@ -47,7 +47,7 @@ def test_formats_import_in_one_direction() -> None:
 
 def test_parsing_needs_no_system_interface() -> None:
     code = (
-        "import sys, types, elftools.elf.elffile\n"  # on 3.9 pyelftools itself imports fcntl, through tempfile or so
+        "import sys, types, elftools.elf.elffile\n"  # whose own imports (socket, on 3.9) are not ours
         "for name in ('ctypes', 'mmap', 'select', 'fcntl', 'socket'): sys.modules[name] = None\n"
         "package = types.ModuleType('purebpf'); package.__path__ = [sys.argv[1]]; sys.modules['purebpf'] = package\n"
         "from purebpf.formats import elf, relocate, ring\n"
