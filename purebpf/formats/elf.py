@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EM_BPF = 247
 SHF_EXECINSTR = 4
+SHF_COMPRESSED = 0x800
 R_BPF_64_64 = 1
 
 
@@ -96,6 +97,8 @@ def _collect(elf: ELFFile, length: int) -> _File:
         kind = section["sh_type"]
         if kind != "SHT_NOBITS" and section["sh_offset"] + section["sh_size"] > length:
             raise ElfError(f"section {section.name!r} reaches beyond the file's {length} bytes")
+        if section["sh_flags"] & SHF_COMPRESSED:  # pyelftools would inflate it, to any size
+            raise ElfError(f"section {section.name!r} is compressed; BPF loaders take none such")
         if isinstance(section, RelocationSection) and kind == "SHT_REL":
             relocations[section["sh_info"]] = [
                 (r["r_offset"], r["r_info_type"], r["r_info_sym"]) for r in section.iter_relocations()
