@@ -1,28 +1,41 @@
-"""BTF, the type information of a BPF object (Documentation/bpf/btf.rst).
+"""BTF, the type information of an object or of the kernel (Documentation/bpf/btf.rst).
 
     header   magic u16 0xeb9f, version u8, flags u8, header length u32,
-             type section offset and length u32, string section offset and length u32
+             type section offset and length u32, string section offset and length u32;
+             since Linux 7.1 offset and length u32 of a layout section
     type     name offset u32, info u32 (vlen 0-15, kind 24-28, kind_flag 31), size or type u32,
              then what the kind adds
+    layout   for each kind: bytes after a type's common part u8, bytes for each of its vlen members u8, flags u16
 
 The sections' offsets count from the end of the header. Type 0 is void; ids count from 1 in file order.
+A split BTF (a kernel module's) goes on where its base ends, in ids and in string offsets.
+
+Speed. A kernel has 130,000 types. The one loop over all of them, in `_walk`, only adds up sizes, which it looks
+up by the whole info word, for there are few different ones. Names are found by searching bytes, in C. A `Type`
+is made when somebody asks for it.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
 from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
 
 from ..errors import BtfError
 
 MAGIC = 0xEB9F
-_MAX_DEPTH = 32  # the kernel's own limit on nested types (kernel/bpf/btf.c, MAX_RESOLVE_DEPTH)
+MAX_DEPTH = 32  # the kernel's own limit on nested types (kernel/bpf/btf.c, MAX_RESOLVE_DEPTH)
+_HEADER = 6  # words
 
 
 class Kind(IntEnum):
     """`BTF_KIND_*` (include/uapi/linux/btf.h)."""
 
+    VOID = 0
     INT = 1
     PTR = 2
     ARRAY = 3
@@ -44,134 +57,340 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
-# Kind -> bytes that follow the 12 common ones: a fixed part and a part for each of the vlen members.
-_TAIL = {
-    Kind.INT: (4, 0),
-    Kind.ARRAY: (12, 0),
-    Kind.STRUCT: (0, 12),
-    Kind.UNION: (0, 12),
-    Kind.ENUM: (0, 8),
-    Kind.FUNC_PROTO: (0, 8),
-    Kind.VAR: (4, 0),
-    Kind.DATASEC: (0, 12),
-    Kind.DECL_TAG: (4, 0),
-    Kind.ENUM64: (0, 12),
+# Kind -> 32-bit words that follow the three common ones: a fixed part, and a part for each of the vlen members.
+TAIL: dict[int, tuple[int, int]] = {
+    **dict.fromkeys(Kind, (0, 0)),
+    Kind.INT: (1, 0),
+    Kind.ARRAY: (3, 0),
+    Kind.STRUCT: (0, 3),
+    Kind.UNION: (0, 3),
+    Kind.ENUM: (0, 2),
+    Kind.FUNC_PROTO: (0, 2),
+    Kind.VAR: (1, 0),
+    Kind.DATASEC: (0, 3),
+    Kind.DECL_TAG: (1, 0),
+    Kind.ENUM64: (0, 3),
 }
-_SIZED = {Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.FLOAT, Kind.DATASEC, Kind.ENUM64}
-_ALIASES = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
+SIZED = frozenset({Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.FLOAT, Kind.DATASEC, Kind.ENUM64})
+QUALIFIERS = frozenset({Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG})
+ALIASES = QUALIFIERS | {Kind.TYPEDEF}
+COMPOSITES = frozenset({Kind.STRUCT, Kind.UNION})
+ENUMS = frozenset({Kind.ENUM, Kind.ENUM64})
 
 
-@dataclass(frozen=True)
-class Type:
-    """One type's common part. `size_or_type` is a size in bytes or a type id, by kind; `tail` is file offset."""
+class Type(NamedTuple):
+    """A type's common part. `size_or_type` is a size in bytes or a type id, by kind; `flag` is the kind_flag.
+
+    `kind` is a bare number for a kind newer than this list; `at` is where its tail starts, in words.
+    """
 
     id: int
-    kind: Kind
+    kind: Kind | int
     name: str
     vlen: int
+    flag: bool
     size_or_type: int
-    tail: int
+    at: int
+
+
+VOID = Type(0, Kind.VOID, "void", 0, False, 0, 0)
+
+
+class Member(NamedTuple):
+    """A member of a STRUCT or UNION. `bit_size` is 0 unless it is a bit-field that says its width itself."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bit_size: int
+
+
+class Integer(NamedTuple):
+    """What an INT adds: signed, char and bool by `encoding`; `bits` at `offset` in its bytes."""
+
+    encoding: int
+    offset: int
+    bits: int
+
+    SIGNED, CHAR, BOOL = 1, 2, 4
+
+    @property
+    def signed(self) -> bool:
+        """Is the sign bit set?"""
+        return bool(self.encoding & 1)
+
+
+class Placed(NamedTuple):
+    """A variable of a DATASEC: its VAR, and where it lies, in bytes."""
+
+    variable: int
+    offset: int
+    size: int
 
 
 class Btf:
-    """Typed access to a .BTF section. Any damage raises BtfError; offsets in messages are bytes in the section."""
+    """Typed access to BTF. Any damage raises BtfError; equal bytes make equal objects.
 
-    def __init__(self, data: bytes, byte_order: str) -> None:
-        self._data = data
-        self._order = "<" if byte_order == "little" else ">"
-        magic, _version, _flags, header, type_off, type_len, str_off, str_len = self._unpack("HBBIIIII", 0)
-        if magic != MAGIC:
-            raise BtfError(f".BTF: magic is {magic:#x}, not {MAGIC:#x}")
-        self._types_start, self._types_end = header + type_off, header + type_off + type_len
-        self._strings = data[header + str_off : header + str_off + str_len]
-        if self._types_end > len(data) or len(self._strings) != str_len:
-            raise BtfError(f".BTF: its sections reach beyond its {len(data)} bytes")
-        self._offsets = self._index()
+    `base` is the BTF that a split BTF extends. `byte_order` is "little" or "big", as the magic says.
+    """
 
-    def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
-        try:
-            return struct.unpack_from(self._order + layout, self._data, offset)
-        except struct.error:
-            raise BtfError(f".BTF: cut off at offset {offset}") from None
+    def __init__(self, data: bytes, base: Btf | None = None) -> None:
+        self.data = data
+        self.base = base
+        self.byte_order = _byte_order(data)
+        header = _words(data[: 4 * 8], self.byte_order)
+        if len(header) < _HEADER:
+            raise BtfError(f".BTF: cut off in its header, at {len(data)} bytes")
+        length, type_off, type_len, str_off, str_len = header[1:_HEADER]
+        self.types = _words(_part(data, "type", length + type_off, type_len), self.byte_order)
+        self._strings = bytes(_part(data, "string", length + str_off, str_len))
+        sizes = dict(TAIL)
+        if length >= 32 and len(header) == 8 and header[7]:
+            sizes = _layout(_part(data, "layout", length + header[6], header[7]))
+        self._first = base.count + 1 if base else 1
+        self._first_string = base._end_of_strings if base else 0
+        self._end_of_strings = self._first_string + len(self._strings)
+        if base is None and self._strings[:1] not in (b"", b"\0"):
+            raise BtfError(".BTF: the string section does not start with an empty string")
+        self._at, self._names = _walk(self.types, sizes)
 
-    def _index(self) -> list[int]:
-        offsets, offset = [0], self._types_start
-        while offset < self._types_end:
-            offsets.append(offset)
-            kind, vlen = self._kind_and_vlen(offset)
-            fixed, each = _TAIL.get(kind, (0, 0))
-            offset += 12 + fixed + each * vlen
-        if offset != self._types_end:
-            raise BtfError(f".BTF: the last type reaches beyond the type section, to offset {offset}")
-        return offsets
+    @property
+    def count(self) -> int:
+        """The highest type id."""
+        return self._first + len(self._at) - 1
 
-    def _kind_and_vlen(self, offset: int) -> tuple[Kind, int]:
-        info = self._unpack("I", offset + 4)[0]
-        number = info >> 24 & 0x1F
-        try:
-            return Kind(number), info & 0xFFFF
-        except ValueError:
-            raise BtfError(f".BTF: unknown kind {number} at offset {offset}") from None
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Btf) and self.data == other.data and self.base == other.base
+
+    def __hash__(self) -> int:
+        return hash(self.data)
 
     def string(self, offset: int) -> str:
-        """The NUL-terminated string at `offset` of the string section."""
-        end = self._strings.find(b"\0", offset)
-        if offset >= len(self._strings) or end < 0:
+        """The NUL-terminated string at `offset`."""
+        if self.base and offset < self._first_string:
+            return self.base.string(offset)
+        start = offset - self._first_string
+        end = self._strings.find(b"\0", start)
+        if start >= len(self._strings) or end < 0:
+            if not offset:
+                return ""
             raise BtfError(f".BTF: no string at offset {offset} of the string section")
-        return self._strings[offset:end].decode("utf-8", "backslashreplace")
+        return self._strings[start:end].decode("utf-8", "backslashreplace")
+
+    def word(self, type_id: int) -> int:
+        """Where a type of this BTF itself, not of its base, starts in `types`, in words."""
+        index = type_id - self._first
+        if not 0 <= index < len(self._at):
+            raise BtfError(f".BTF: no type {type_id}; there are {self.count}")
+        return self._at[index]
+
+    def home(self, type_id: int) -> Btf:
+        """The BTF that holds a type: this one or its base."""
+        return self.base.home(type_id) if self.base and type_id < self._first else self
 
     def type(self, type_id: int) -> Type:
-        """The type with this id. Raises BtfError for void (0) and for ids beyond the last."""
-        if not 0 < type_id < len(self._offsets):
-            raise BtfError(f".BTF: no type {type_id}; there are {len(self._offsets) - 1}")
-        offset = self._offsets[type_id]
-        kind, vlen = self._kind_and_vlen(offset)
-        name, _info, size_or_type = self._unpack("III", offset)
-        return Type(type_id, kind, self.string(name), vlen, size_or_type, offset + 12)
+        """The type with this id, void for 0. Raises BtfError for ids beyond the last."""
+        if not type_id:
+            return VOID
+        if self.base and type_id < self._first:
+            return self.base.type(type_id)
+        at, types = self.word(type_id), self.types
+        info = types[at + 1]
+        number = info >> 24 & 0x1F
+        kind = _KINDS.get(number, number)
+        return Type(type_id, kind, self.string(types[at]), info & 0xFFFF, bool(info >> 31), types[at + 2], at + 3)
 
-    def find(self, kind: Kind, name: str) -> Type | None:
-        """The first type of that kind and name."""
-        for type_id in range(1, len(self._offsets)):
-            if self._kind_and_vlen(self._offsets[type_id])[0] == kind:
-                found = self.type(type_id)
-                if found.name == name:
-                    return found
-        return None
+    def __iter__(self) -> Iterator[Type]:
+        """The types of this BTF itself, in the order of their ids."""
+        return map(self.type, range(self._first, self.count + 1))
 
-    def resolve(self, type_id: int) -> Type:
+    def kind(self, type_id: int) -> int:
+        """The kind alone."""
+        home = self.home(type_id)
+        return home.types[home.word(type_id) + 1] >> 24 & 0x1F if type_id else 0
+
+    @cached_property
+    def _name_bytes(self) -> bytes:
+        return self._names.tobytes()
+
+    @cached_property
+    def _name_offsets(self) -> frozenset[int]:
+        return frozenset(self._names)
+
+    def find(self, name: str, kinds: frozenset[Kind] | Kind, *, flavours: bool = False) -> list[Type]:
+        """The types of this name among `kinds`, base first, in the order of their ids.
+
+        With `flavours` also those that are named so up to three underscores (task_struct___old).
+        """
+        wanted = kinds if isinstance(kinds, frozenset) else frozenset({kinds})
+        found = self.base.find(name, wanted, flavours=flavours) if self.base else []
+        ids = {i for end in (b"\0", b"___")[: 1 + flavours] for i in self._named(name.encode(), end)}
+        return found + [self.type(i) for i in sorted(ids) if self.kind(i) in wanted]
+
+    def _named(self, name: bytes, end: bytes) -> Iterator[int]:
+        """Ids of the types whose name is `name` followed by `end`. A name may be the tail of another string."""
+        home: Btf | None = self
+        while name and home:
+            at = home._strings.find(name + end)
+            while at >= 0:
+                yield from self._named_at(home._first_string + at)
+                at = home._strings.find(name + end, at + 1)
+            home = home.base
+
+    def _named_at(self, offset: int) -> Iterator[int]:
+        needle = offset.to_bytes(4, sys.byteorder)
+        at = self._name_bytes.find(needle) if offset in self._name_offsets else -1
+        while at >= 0:
+            if not at & 3:
+                yield self._first + (at >> 2)
+            at = self._name_bytes.find(needle, at + 1)
+
+    def resolve(self, type_id: int, through: frozenset[Kind] = ALIASES) -> Type:
         """The type behind typedefs and qualifiers. Raises BtfError where they form a loop."""
-        for _ in range(_MAX_DEPTH):
+        for _ in range(MAX_DEPTH):
             found = self.type(type_id)
-            if found.kind not in _ALIASES:
+            if found.kind not in through:
                 return found
             type_id = found.size_or_type
-        raise BtfError(f".BTF: typedefs nest deeper than {_MAX_DEPTH} at type {type_id}")
+        raise BtfError(f".BTF: typedefs nest deeper than {MAX_DEPTH} at type {type_id}")
 
-    def members(self, struct_type: Type) -> list[tuple[str, int]]:
-        """(name, type id) of each member of a STRUCT or UNION."""
-        rows = (self._unpack("III", struct_type.tail + 12 * i) for i in range(struct_type.vlen))
-        return [(self.string(name), type_id) for name, type_id, _offset in rows]
+    def tail(self, type_: Type, count: int) -> memoryview:
+        """The first `count` words after a type's common part."""
+        words = self.home(type_.id).types[type_.at : type_.at + count]
+        if len(words) < count:
+            raise BtfError(f".BTF: type {type_.id} is cut off")
+        return words
 
-    def variables(self, datasec: Type) -> list[Type]:
-        """The VARs of a DATASEC."""
-        return [self.type(self._unpack("I", datasec.tail + 12 * i)[0]) for i in range(datasec.vlen)]
+    def members(self, type_: Type) -> list[Member]:
+        """The members of a STRUCT or UNION."""
+        words = self.tail(type_, 3 * type_.vlen)
+        rows = zip(words[::3], words[1::3], words[2::3])
+        if type_.flag:
+            return [Member(self.string(n), t, place & 0xFFFFFF, place >> 24) for n, t, place in rows]
+        return [Member(self.string(n), t, place, 0) for n, t, place in rows]
 
-    def array(self, array_type: Type) -> tuple[int, int]:
+    def enumerators(self, type_: Type) -> list[tuple[str, int]]:
+        """(name, value) of each enumerator of an ENUM or ENUM64; signed where the kind_flag says so."""
+        wide = type_.kind == Kind.ENUM64
+        words = self.tail(type_, (3 if wide else 2) * type_.vlen)
+        if wide:
+            rows = [(n, low | high << 32) for n, low, high in zip(words[::3], words[1::3], words[2::3])]
+        else:
+            rows = list(zip(words[::2], words[1::2]))
+        sign = 1 << (63 if wide else 31)
+        return [(self.string(n), (v ^ sign) - sign if type_.flag else v) for n, v in rows]
+
+    def parameters(self, type_: Type) -> list[tuple[str, int]]:
+        """(name, type id) of each parameter of a FUNC_PROTO; the last is ("", 0) for a variadic one."""
+        words = self.tail(type_, 2 * type_.vlen)
+        return [(self.string(n), t) for n, t in zip(words[::2], words[1::2])]
+
+    def variables(self, datasec: Type) -> list[Placed]:
+        """The variables of a DATASEC."""
+        words = self.tail(datasec, 3 * datasec.vlen)
+        return [Placed(*row) for row in zip(words[::3], words[1::3], words[2::3])]
+
+    def linkage(self, type_: Type) -> int:
+        """Of a VAR or FUNC: 0 static, 1 global, 2 extern."""
+        return type_.vlen if type_.kind == Kind.FUNC else self.tail(type_, 1)[0]
+
+    def array(self, type_: Type) -> tuple[int, int]:
         """(element type id, number of elements) of an ARRAY."""
-        element, _index, count = self._unpack("III", array_type.tail)
-        return element, count
+        words = self.tail(type_, 3)
+        return words[0], words[2]
+
+    def integer(self, type_: Type) -> Integer:
+        """What an INT says of its bits."""
+        word = self.tail(type_, 1)[0]
+        return Integer(word >> 24 & 15, word >> 16 & 255, word & 255)
 
     def size(self, type_id: int) -> int:
-        """Size in bytes of a value. Pointers are 8: BPF is a 64-bit machine."""
+        """Size in bytes of a value. Pointers are 8: BPF is a 64-bit machine. Raises BtfError for what has none."""
         count = 1
-        for _ in range(_MAX_DEPTH):
+        for _ in range(MAX_DEPTH):
             found = self.resolve(type_id)
             if found.kind == Kind.PTR:
                 return 8 * count
-            if found.kind in _SIZED:
+            if found.kind in SIZED:
                 return found.size_or_type * count
             if found.kind != Kind.ARRAY:
-                raise BtfError(f".BTF: type {type_id} ({found.kind.name}) has no size")
+                raise BtfError(f".BTF: type {type_id} ({kind_name(found.kind)} {found.name!r}) has no size")
             type_id, elements = self.array(found)
             count *= elements
-        raise BtfError(f".BTF: arrays nest deeper than {_MAX_DEPTH} at type {type_id}")
+        raise BtfError(f".BTF: arrays nest deeper than {MAX_DEPTH} at type {type_id}")
+
+    def owner(self, word: int) -> int:
+        """The id of the type in whose words this one lies."""
+        return self._first + bisect_right(self._at, word) - 1
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+def kind_name(kind: int) -> str:
+    """The kind in words, also for one that is newer than this list."""
+    return _KINDS[kind].name if kind in _KINDS else f"kind {kind}"
+
+
+def _byte_order(data: bytes) -> str:
+    for order in ("little", "big"):
+        if data[:2] == MAGIC.to_bytes(2, "little" if order == "little" else "big"):
+            return order
+    raise BtfError(f".BTF: starts with {data[:2].hex() or 'nothing'}, which is not its magic {MAGIC:#x}")
+
+
+def _words(part: bytes | memoryview, byte_order: str) -> memoryview:
+    """All of BTF but its strings is 32-bit words; here in the machine's own order."""
+    whole = memoryview(part)[: len(part) & ~3]
+    if byte_order == sys.byteorder:
+        return whole.cast("I")
+    swapped = array("I", bytes(whole))
+    swapped.byteswap()
+    return memoryview(swapped)
+
+
+def _part(data: bytes, what: str, start: int, length: int) -> memoryview:
+    if start + length > len(data):
+        raise BtfError(f".BTF: its {what} section, {length} bytes at {start}, reaches beyond its {len(data)} bytes")
+    return memoryview(data)[start : start + length]
+
+
+def _layout(part: memoryview) -> dict[int, tuple[int, int]]:
+    """The sizes that a layout section gives, which let unknown kinds be passed over."""
+    rows = {kind: (part[4 * kind] // 4, part[4 * kind + 1] // 4) for kind in range(len(part) // 4)}
+    return {**rows, **TAIL}
+
+
+class _Steps(dict[int, int]):
+    """Info word -> size of the type in words."""
+
+    def __init__(self, sizes: dict[int, tuple[int, int]]) -> None:
+        self._sizes = sizes
+
+    def __missing__(self, info: int) -> int:
+        kind = info >> 24 & 0x1F
+        if kind not in self._sizes or not kind:
+            raise BtfError(
+                f".BTF: unknown kind {kind}, and no layout section that says its size",
+                hint="it is newer than this purebpf; compile with an older clang or update purebpf",
+            )
+        fixed, each = self._sizes[kind]
+        step = self[info] = 3 + fixed + each * (info & 0xFFFF)
+        return step
+
+
+def _walk(types: memoryview, sizes: dict[int, tuple[int, int]]) -> tuple[array[int], array[int]]:
+    """Of each type where it starts, in words, and the offset of its name."""
+    starts, names = array("I"), array("I")
+    steps, at, end = _Steps(sizes), 0, len(types)
+    add_start, add_name = starts.append, names.append
+    try:
+        while at < end:
+            add_start(at)
+            add_name(types[at])
+            at += steps[types[at + 1]]
+    except IndexError:
+        at = end + 1
+    if at != end:
+        raise BtfError(f".BTF: its last type, {len(starts)}, is cut off")
+    return starts, names

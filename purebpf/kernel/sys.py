@@ -95,13 +95,26 @@ class Buffer:
 
 def bpf(cmd: Cmd, attr: bytes) -> int:
     """bpf(2). A load that a signal interrupted (EAGAIN, since 4.20) is tried again."""
-    number = _numbers().bpf
+    return _bpf(cmd, ctypes.create_string_buffer(attr, len(attr)))
+
+
+def bpf_out(cmd: Cmd, attr: bytes) -> bytes:
+    """bpf(2) for the commands that answer in the attribute: what the kernel has made of it."""
     memory = ctypes.create_string_buffer(attr, len(attr))
+    _bpf(cmd, memory)
+    return memory.raw
+
+
+def _bpf(cmd: Cmd, memory: ctypes.Array[ctypes.c_char]) -> int:
+    number = _numbers().bpf
     while True:
         try:
-            return _call(number, cmd, memory, len(attr))
-        except (BlockingIOError, InterruptedError):
+            return _call(number, cmd, memory, len(memory))
+        except InterruptedError:
             continue
+        except BlockingIOError:
+            if cmd != Cmd.PROG_LOAD:
+                raise
 
 
 def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import NamedTuple
 
+from ...formats.abi import AttachType
 from ..fd import FileDescriptor
+
+
+class Request(NamedTuple):
+    """What is to be attached: the program's name and descriptor, and where. `pid` -1 is every process."""
+
+    program: str
+    fd: int
+    target: str
+    attach_type: AttachType | int = 0
+    pid: int = -1
+    cookie: int = 0
+
 
 
 class Link:
