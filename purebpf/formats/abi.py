@@ -224,6 +224,15 @@ class MapFlags(IntFlag):
     NO_USER_CONV = 1 << 18
 
 
+class UpdateFlags(IntFlag):
+    """`BPF_ANY` and its like: what BPF_MAP_UPDATE_ELEM does where the key is there, or is not."""
+
+    ANY = 0
+    NOEXIST = 1
+    EXIST = 2
+    LOCK = 4
+
+
 class ProgFlags(IntFlag):
     """`BPF_F_*` of BPF_PROG_LOAD."""
 

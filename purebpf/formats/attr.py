@@ -86,7 +86,9 @@ def prog_load(
 
     `attach_fd` is `attach_prog_fd` or `attach_btf_obj_fd`.
     """
-    head = struct.pack("=IIQQIIQII", prog_type, insn_count, insns, license, log_level, log_size, log, kernel_version, flags)
+    head = struct.pack(
+        "=IIQQIIQII", prog_type, insn_count, insns, license, log_level, log_size, log, kernel_version, flags
+    )
     names = struct.pack("=16sIII", kernel_name(name), 0, expected_attach_type, btf_fd)
     infos = struct.pack("=IQIIQI", func_info[0], func_info[1], func_info[2], line_info[0], line_info[1], line_info[2])
     rest = struct.pack("=IIIQ", attach_btf_id, attach_fd, 0, fd_array)
@@ -98,15 +100,13 @@ def obj_pin(path: int, fd: int = 0, flags: int = 0) -> bytes:
     return _trimmed(struct.pack("=QII", path, fd, flags))
 
 
-def test_run_out(
+def run_out(
     prog_fd: int, data_in: tuple[int, int], data_out: tuple[int, int], ctx_in: tuple[int, int], ctx_out: tuple[int, int],
     repeat: int, flags: int = 0, cpu: int = 0,
 ) -> bytes:  # fmt: skip
     """BPF_PROG_TEST_RUN. Buffers are (address, size in bytes). See TEST_RUN_RESULT for what comes back."""
     sizes = struct.pack("=IIIIQQ", prog_fd, 0, data_in[1], data_out[1], data_in[0], data_out[0])
-    return sizes + struct.pack(
-        "=IIIIQQIII", repeat, 0, ctx_in[1], ctx_out[1], ctx_in[0], ctx_out[0], flags, cpu, 0
-    )
+    return sizes + struct.pack("=IIIIQQIII", repeat, 0, ctx_in[1], ctx_out[1], ctx_in[0], ctx_out[0], flags, cpu, 0)
 
 
 # (offset, what) of u32 results in a TEST_RUN attribute.

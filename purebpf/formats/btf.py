@@ -112,8 +112,6 @@ class Integer(NamedTuple):
     offset: int
     bits: int
 
-    SIGNED, CHAR, BOOL = 1, 2, 4
-
     @property
     def signed(self) -> bool:
         """Is the sign bit set?"""
@@ -143,14 +141,14 @@ class Btf:
             raise BtfError(f".BTF: cut off in its header, at {len(data)} bytes")
         length, type_off, type_len, str_off, str_len = header[1:_HEADER]
         self.types = _words(_part(data, "type", length + type_off, type_len), self.byte_order)
-        self._strings = bytes(_part(data, "string", length + str_off, str_len))
+        self.strings = bytes(_part(data, "string", length + str_off, str_len))
         sizes = dict(TAIL)
         if length >= 32 and len(header) == 8 and header[7]:
             sizes = _layout(_part(data, "layout", length + header[6], header[7]))
         self._first = base.count + 1 if base else 1
         self._first_string = base._end_of_strings if base else 0
-        self._end_of_strings = self._first_string + len(self._strings)
-        if base is None and self._strings[:1] not in (b"", b"\0"):
+        self._end_of_strings: int = self._first_string + len(self.strings)
+        if base is None and self.strings[:1] not in (b"", b"\0"):
             raise BtfError(".BTF: the string section does not start with an empty string")
         self._at, self._names = _walk(self.types, sizes)
 
@@ -170,12 +168,12 @@ class Btf:
         if self.base and offset < self._first_string:
             return self.base.string(offset)
         start = offset - self._first_string
-        end = self._strings.find(b"\0", start)
-        if start >= len(self._strings) or end < 0:
+        end = self.strings.find(b"\0", start)
+        if start >= len(self.strings) or end < 0:
             if not offset:
                 return ""
             raise BtfError(f".BTF: no string at offset {offset} of the string section")
-        return self._strings[start:end].decode("utf-8", "backslashreplace")
+        return self.strings[start:end].decode("utf-8", "backslashreplace")
 
     def word(self, type_id: int) -> int:
         """Where a type of this BTF itself, not of its base, starts in `types`, in words."""
@@ -183,6 +181,11 @@ class Btf:
         if not 0 <= index < len(self._at):
             raise BtfError(f".BTF: no type {type_id}; there are {self.count}")
         return self._at[index]
+
+    def end(self, type_id: int) -> int:
+        """Where a type of this BTF itself ends in `types`, in words."""
+        index = type_id - self._first + 1
+        return self._at[index] if index < len(self._at) else len(self.types)
 
     def home(self, type_id: int) -> Btf:
         """The BTF that holds a type: this one or its base."""
@@ -231,10 +234,10 @@ class Btf:
         """Ids of the types whose name is `name` followed by `end`. A name may be the tail of another string."""
         home: Btf | None = self
         while name and home:
-            at = home._strings.find(name + end)
+            at = home.strings.find(name + end)
             while at >= 0:
                 yield from self._named_at(home._first_string + at)
-                at = home._strings.find(name + end, at + 1)
+                at = home.strings.find(name + end, at + 1)
             home = home.base
 
     def _named_at(self, offset: int) -> Iterator[int]:

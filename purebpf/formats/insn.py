@@ -13,9 +13,11 @@ import struct
 from typing import NamedTuple
 
 from ..errors import ObjectError
+from .abi import PseudoCall
 
 SIZE = 8
 LD_IMM64 = 0x18
+CALL = 0x85
 
 
 class Instruction(NamedTuple):
@@ -51,3 +53,25 @@ def encode(slots: list[Instruction], byte_order: str) -> bytes:
     return b"".join(
         pack(i.opcode, i.dst | i.src << 4 if little else i.src | i.dst << 4, i.offset, i.imm) for i in slots
     )
+
+
+def _calls(code: bytes, byte_order: str, source: int) -> list[int]:
+    """The slots of calls with this source register (abi.PseudoCall). The second half of an ld_imm64 is none."""
+    registers, opcodes, found = code[1::SIZE], code[::SIZE], []
+    shift = 4 if byte_order == "little" else 0
+    slot = opcodes.find(CALL)
+    while slot >= 0:
+        if registers[slot] >> shift & 15 == source:
+            found.append(slot)
+        slot = opcodes.find(CALL, slot + 1)
+    return found
+
+
+def local_calls(code: bytes, byte_order: str) -> list[int]:
+    """The slots of calls to other BPF functions."""
+    return _calls(code, byte_order, PseudoCall.CALL)
+
+
+def helper_calls(code: bytes, byte_order: str) -> list[int]:
+    """The slots of calls to the kernel's helpers."""
+    return _calls(code, byte_order, PseudoCall.HELPER)

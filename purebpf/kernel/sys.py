@@ -105,6 +105,16 @@ def bpf_out(cmd: Cmd, attr: bytes) -> bytes:
     return memory.raw
 
 
+def bpf_partial(cmd: Cmd, attr: bytes) -> tuple[bytes, OSError | None]:
+    """bpf(2) for the commands that do a part and then fail (batches): the attribute afterwards, and the refusal."""
+    memory = ctypes.create_string_buffer(attr, len(attr))
+    try:
+        _bpf(cmd, memory)
+    except OSError as error:
+        return memory.raw, error
+    return memory.raw, None
+
+
 def _bpf(cmd: Cmd, memory: ctypes.Array[ctypes.c_char]) -> int:
     number = _numbers().bpf
     while True:

@@ -1,0 +1,33 @@
+"""The CPUs that maps count (Documentation/core-api/cpu_hotplug.rst).
+
+A per-CPU value has one part for each *possible* CPU (kernel/bpf/syscall.c, bpf_map_value_size: num_possible_cpus).
+Their numbers may have gaps, so the highest can be larger than their number.
+"""
+
+from __future__ import annotations
+
+import functools
+
+_LIST = "/sys/devices/system/cpu/possible"
+
+
+def parse(text: str) -> list[int]:
+    """The numbers in a list such as "0-3,8" (Documentation/admin-guide/cputopology.rst)."""
+    ranges = [part.split("-") for part in text.strip().split(",") if part]
+    return [cpu for ends in ranges for cpu in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
+@functools.cache
+def _possible() -> list[int]:
+    with open(_LIST) as listing:
+        return parse(listing.read())
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map has under each key."""
+    return len(_possible())
+
+
+def cpu_slots() -> int:
+    """How many slots an array needs that is indexed with a CPU's number."""
+    return _possible()[-1] + 1
