@@ -25,8 +25,8 @@ from .errors import (
     TracefsUnavailable,
     VerifierError,
 )
-from .formats.elf import parse
-from .formats.spec import MapSpec, ObjectSpec, ProgramSpec
+from .formats.parse import parse
+from .formats.spec import FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, VariableSpec
 from .object import Object, load, prebuilt
 
 __version__ = "0.1.0"

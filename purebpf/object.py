@@ -1,27 +1,40 @@
-"""An ObjectSpec brought to life: maps, programs, links and rings, all closed together."""
+"""An ObjectSpec brought to life: maps, programs, links and readers, all closed together."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from .errors import ClosedError, ObjectError
-from .formats import relocate
-from .formats.elf import parse
-from .formats.spec import ObjectSpec
-from .kernel import maps as kernel_maps
-from .kernel import program as kernel_program
+from .errors import ClosedError, Error, ObjectError
+from .formats import link
+from .formats.abi import MapFlags, MapType
+from .formats.btf import Btf
+from .formats.core_relo import Resolver, Target
+from .formats.parse import parse
+from .formats.spec import ObjectSpec, ProgramSpec
+from .kernel import attach_target, bpffs, maps, probe, verifier, vmlinux
+from .kernel import btf as kernel_btf
 from .kernel.attach import Link
+from .kernel.externs import Externs
+from .kernel.globals import Globals
 from .kernel.maps import Map
+from .kernel.perfbuf import PerfBuffer
 from .kernel.program import Program
 from .kernel.ringbuf import RingBuffer
 from .kernel.sys import require_supported
 
-_Owned = TypeVar("_Owned", Map, Program, Link, RingBuffer)
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_Owned = TypeVar("_Owned", bound=_Closable)
 
 
 def read(path: str | os.PathLike[str]) -> ObjectSpec:
@@ -31,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> ObjectSpec:
     except OSError as error:
         raise ObjectError(f"{os.fspath(path)}: {error.strerror}") from error
     try:
-        return parse(data)
+        return parse(data, Path(path).name.split(".")[0])
     except ObjectError as error:
         raise type(error)(f"{os.fspath(path)}: {error}", hint=error.hint) from error
 
@@ -46,57 +59,86 @@ def prebuilt(name: str) -> Path:
     return (inside if inside.is_dir() else package.parent / "prebuilt") / f"{name}.bpf.o"
 
 
-def load(source: str | os.PathLike[str] | ObjectSpec) -> Object:
+def load(
+    source: str | os.PathLike[str] | ObjectSpec,
+    *,
+    btf: str | os.PathLike[str] | Btf | None = None,
+    pin_path: str | os.PathLike[str] = bpffs.ROOT,
+) -> Object:
     """Create the maps and load the programs of an object file or of a spec.
 
+    `btf` is what CO-RE relocations are resolved against, a file or parsed; by default the running kernel's and its
+    modules'. Maps that ask for it (LIBBPF_PIN_BY_NAME) are pinned in, or taken over from, the folder `pin_path`.
+
     Use the result in a `with` statement, or call its `close`. Raises ObjectError, VerifierError, NotPermitted,
-    NotSupported, KernelError; then nothing stays behind.
+    NotSupported, KernelError; then nothing stays behind but pins.
     """
-    return Object(source if isinstance(source, ObjectSpec) else read(source))
+    spec = source if isinstance(source, ObjectSpec) else read(source)
+    return Object(spec, btf if isinstance(btf, Btf) or btf is None else vmlinux.read(btf), pin_path)
 
 
 class Object:
-    """A loaded object. `maps` and `programs` are by name, `spec` is what it was loaded from."""
+    """A loaded object. `maps` and `programs` are by name, `spec` is what it was loaded from.
 
-    def __init__(self, spec: ObjectSpec) -> None:
+    `globals` has the global variables as attributes. `failures` says for each program with `required` False that
+    could not be loaded or attached why.
+    """
+
+    def __init__(self, spec: ObjectSpec, btf: Btf | None, pin_path: str | os.PathLike[str]) -> None:
         require_supported()
         if spec.byte_order != sys.byteorder:
             raise ObjectError(f"the object is {spec.byte_order}-endian, this machine {sys.byteorder}-endian")
         self.spec = spec
         self.maps: dict[str, Map] = {}
         self.programs: dict[str, Program] = {}
+        self.failures: dict[str, Error] = {}
+        self.globals = Globals(spec.variables, self.maps)
         self._owned = ExitStack()
         self._closed = False
         try:
-            self._load()
+            with ExitStack() as loading:
+                _Loader(self, btf, pin_path, loading).load()
         except BaseException:
             self.close()
             raise
 
-    def _load(self) -> None:
-        for name, map_spec in self.spec.maps.items():
-            self.maps[name] = self._own(kernel_maps.create(map_spec))
-        descriptors = {name: made.fileno() for name, made in self.maps.items()}
-        for name, spec in self.spec.programs.items():
-            code = relocate.link(spec, descriptors, self.spec.byte_order)
-            self.programs[name] = self._own(kernel_program.load(spec, code, self.spec.license))
-
-    def _own(self, resource: _Owned) -> _Owned:
+    def own(self, resource: _Owned) -> _Owned:
+        """Have it closed with the object."""
         self._owned.callback(resource.close)
         return resource
 
     def attach(self) -> list[Link]:
-        """Attach every program where its SEC() says. The links are closed with the object, or singly before."""
+        """Attach every program where its SEC() says; those whose section does not say where are left out.
+
+        The links are closed with the object, or singly before. Raises what Program.attach raises, unless the program
+        is not `required`: then the error is in `failures`.
+        """
         self._check()
-        return [self._own(program.attach()) for program in self.programs.values()]
+        links = []
+        for name, program in self.programs.items():
+            if program.attachable:
+                try:
+                    links.append(self.own(program.attach()))
+                except Error as error:
+                    if program.spec.required:
+                        raise
+                    self.failures[name] = error
+        return links
 
     def ring(self, name: str) -> RingBuffer:
         """Read the RINGBUF map of this name. Closed with the object. Raises ObjectError if there is none."""
+        return self.own(RingBuffer(self._map(name)))
+
+    def perf(self, name: str, pages: int = 64) -> PerfBuffer:
+        """Read the PERF_EVENT_ARRAY map of this name, with `pages` of memory for each CPU. Closed with the object."""
+        return self.own(PerfBuffer(self._map(name), pages))
+
+    def _map(self, name: str) -> Map:
         self._check()
         if name not in self.maps:
             known = ", ".join(self.maps) or "none at all"
             raise ObjectError(f"the object has no map {name!r}; it has {known}")
-        return self._own(RingBuffer(self.maps[name]))
+        return self.maps[name]
 
     def close(self) -> None:
         """Detach, unmap and close everything. Twice is harmless."""
@@ -114,3 +156,122 @@ class Object:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Loader:
+    """The way from a spec to an Object. What only loading needs, the kernel's BTF first of all, is dropped after it."""
+
+    def __init__(self, obj: Object, btf: Btf | None, pin_path: str | os.PathLike[str], loading: ExitStack) -> None:
+        self._obj, self._spec, self._pin_path, self._loading = obj, obj.spec, pin_path, loading
+        self._running: Btf | None = None
+        self._externs = Externs(obj.spec, self._kernel, loading)
+        self._resolver = self._make_resolver(btf)
+        uploaded = kernel_btf.upload(obj.spec.btf) if obj.spec.btf else None
+        self._btf_fd = uploaded.owner.fileno() if uploaded else 0
+        self._functions = bool(uploaded and uploaded.functions)
+        if uploaded:
+            loading.callback(uploaded.owner.close)
+
+    def load(self) -> None:
+        """Maps first, for programs refer to them; last what refers to programs."""
+        self._externs.fill_kconfig()
+        for name, spec in self._spec.maps.items():
+            self._obj.maps[name] = self._obj.own(self._create(name))
+            if spec.contents is not None:
+                self._fill(self._obj.maps[name], bytes(spec.contents), spec.read_only)
+        self._fill_values(MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
+        for name, program in self._spec.programs.items():
+            if program.autoload:
+                self._load_program(name, program)
+        self._fill_values(MapType.PROG_ARRAY)
+
+    def _kernel(self) -> Btf:
+        if self._running is None:
+            self._running = vmlinux.vmlinux()
+        return self._running
+
+    def _make_resolver(self, btf: Btf | None) -> Resolver | None:
+        everything = [*self._spec.programs.values(), *self._spec.functions.values()]
+        if self._spec.btf is None or not any(function.relocations for function in everything):
+            return None
+        if btf:
+            return Resolver(self._spec.btf, Target(btf))
+        return Resolver(self._spec.btf, Target(self._kernel(), lambda: [*vmlinux.modules(self._kernel()).values()]))
+
+    def _create(self, name: str) -> Map:
+        spec = self._spec.maps[name]
+        if spec.flags & MapFlags.MMAPABLE and spec.contents is not None and not probe.FEATURES["array_mmap"]():
+            spec = replace(spec, flags=spec.flags & ~MapFlags.MMAPABLE)
+        if spec.pinning:
+            return maps.create_or_reuse(spec, bpffs.path_of(name, self._pin_path), btf_fd=self._btf_fd)
+        return maps.create(spec, btf_fd=self._btf_fd)
+
+    def _fill(self, section: Map, contents: bytes, read_only: bool) -> None:
+        section.put(bytes(4), contents)
+        if read_only:
+            section.freeze()  # before programs are loaded: the verifier then takes the values for constants
+
+    def _fill_values(self, *types: MapType) -> None:
+        """Put the maps or programs that a declaration names into its slots."""
+        for name, spec in self._spec.maps.items():
+            if spec.type not in types:
+                continue
+            for slot, target in spec.values.items():
+                made = self._obj.maps.get(target) or self._obj.programs.get(target)
+                if made:
+                    self._obj.maps[name][slot] = made
+                elif target not in self._spec.programs:
+                    raise ObjectError(f"map {name!r}, slot {slot}: the object has no {target!r} to put there")
+
+    def _load_program(self, name: str, spec: ProgramSpec) -> None:
+        try:
+            self._obj.programs[name] = self._obj.own(self._loaded(spec))
+        except Error as error:
+            if spec.required:
+                raise
+            self._obj.failures[name] = error
+
+    def _loaded(self, spec: ProgramSpec) -> Program:
+        code = self._code(spec)
+        modules: list[int] = [0]  # fd_array; its first place stands for the kernel itself
+        try:
+            link.bind(
+                code,
+                {name: made.fileno() for name, made in self._obj.maps.items()},
+                self._externs.resolve,
+                partial(_place, modules),
+            )
+            self._externs.check_kconfig(code)
+        except Error as error:
+            raise _of_program(spec, error) from error
+        if not probe.FEATURES["probe_read_kernel"]():
+            link.replace_helpers(code, link.OLD_PROBE_READS)
+        target = attach_target.find(spec, self._kernel, self._loading)
+        context = verifier.Context(
+            self._spec.license,
+            self._spec.btf,
+            self._btf_fd,
+            self._functions,
+            target,
+            modules if len(modules) > 1 else (),
+        )
+        return verifier.load(spec, code, context)
+
+    def _code(self, spec: ProgramSpec) -> link.Code:
+        try:
+            return link.assemble(self._spec, spec, self._resolver)
+        except Error as error:
+            raise _of_program(spec, error) from error
+
+
+def _of_program(spec: ProgramSpec, error: Error) -> Error:
+    """The same error, saying which program it is about."""
+    text = str(error)
+    message = text if repr(spec.name) in text else f"program {spec.name!r}: {text}"
+    return type(error)(message, hint=error.hint)
+
+
+def _place(modules: list[int], fd: int) -> int:
+    if fd not in modules:
+        modules.append(fd)
+    return modules.index(fd)

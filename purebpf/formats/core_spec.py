@@ -115,7 +115,7 @@ def find_access(local: Access, target: Btf, candidate: Type, kind: CoreKind) -> 
         same = _Comparison(local.btf, target).matches(local.root.id, candidate.id)
         return Access(target, candidate) if same else None
     if kind in TYPE_KINDS:
-        same = _Comparison(local.btf, target).compatible(local.root.id, candidate.id)
+        same = same_type(local.btf, local.root.id, target, candidate.id)
         return Access(target, candidate) if same else None
     if kind in ENUM_KINDS:
         return _enumerator(local, target, candidate)
@@ -280,6 +280,11 @@ class _Comparison:
             any(self.matches(member.type_id, there) for there in others.get(essential(member.name), []))
             for member in self._local.members(one)
         )
+
+
+def same_type(local: Btf, local_id: int, target: Btf, target_id: int) -> bool:
+    """Is the one type there in the place of the other, by kind all the way down?"""
+    return _Comparison(local, target).compatible(local_id, target_id)
 
 
 def _is_union(type_: Type) -> bool:

@@ -7,7 +7,8 @@ are listed, never read.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import ElfError, ObjectError
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import Symbol
 
-SHF_WRITE, SHF_EXECINSTR, SHF_COMPRESSED = 1, 4, 0x800
-R_BPF_64_64, R_BPF_64_ABS64, R_BPF_64_ABS32, R_BPF_64_NODYLD32, R_BPF_64_32 = 1, 2, 3, 4, 10
+_T = TypeVar("_T")
+
+SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
 _MAX_BSS = 1 << 30  # bytes; the kernel refuses array values of 2 GiB (kernel/bpf/arraymap.c)
 
 
@@ -86,6 +88,23 @@ class ElfFile(NamedTuple):
 
 def read(data: bytes) -> ElfFile:
     """Read a relocatable ELF file for BPF. Raises ElfError: not an ELF file, not for BPF, damaged."""
+    return _opened(data, lambda file: _collect(file, len(data)))
+
+
+def section_data(data: bytes, name: str) -> bytes:
+    """The bytes of one section of any ELF file, such as a vmlinux. Raises ElfError also if it has none."""
+
+    def find(file: ELFFile) -> bytes:
+        section = file.get_section_by_name(name)
+        if section is None:
+            raise ElfError(f"the ELF file has no section {name}")
+        content: bytes = section.data()
+        return content
+
+    return _opened(data, find)
+
+
+def _opened(data: bytes, use: Callable[[ELFFile], _T]) -> _T:
     if data[:4] != b"\x7fELF":
         raise ElfError("not an ELF file", hint="give the .o that `clang -target bpf -g -O2 -c` wrote")
     # Imported late: it takes longer than everything else here, and only reading an object needs it.
@@ -93,7 +112,7 @@ def read(data: bytes) -> ElfFile:
     from elftools.elf.elffile import ELFFile
 
     try:
-        return _collect(ELFFile(io.BytesIO(data)), len(data))
+        return use(ELFFile(io.BytesIO(data)))
     except ObjectError:
         raise
     except (ForeignError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:

@@ -19,7 +19,6 @@ class Hook(NamedTuple):
     type: ProgType
     attach_type: AttachType | int = 0
     flags: int = 0
-    btf_prefix: str | None = None  # the kernel's BTF describes the target under its name behind this prefix
 
 
 _P, _A, _SLEEPABLE = ProgType, AttachType, ProgFlags.SLEEPABLE
@@ -33,7 +32,7 @@ HOOKS: dict[str, Hook] = {
     "raw_tp": Hook(_P.RAW_TRACEPOINT),
     "raw_tracepoint.w": Hook(_P.RAW_TRACEPOINT_WRITABLE),
     "raw_tp.w": Hook(_P.RAW_TRACEPOINT_WRITABLE),
-    "tp_btf": Hook(_P.TRACING, _A.TRACE_RAW_TP, 0, "btf_trace_"),
+    "tp_btf": Hook(_P.TRACING, _A.TRACE_RAW_TP),
     "kprobe": Hook(_P.KPROBE),
     "kretprobe": Hook(_P.KPROBE),
     "ksyscall": Hook(_P.KPROBE),
@@ -53,17 +52,17 @@ HOOKS: dict[str, Hook] = {
     "uprobe.session.s": Hook(_P.KPROBE, _A.TRACE_UPROBE_SESSION, _SLEEPABLE),
     "usdt": Hook(_P.KPROBE),
     "usdt.s": Hook(_P.KPROBE, 0, _SLEEPABLE),
-    "fentry": Hook(_P.TRACING, _A.TRACE_FENTRY, 0, ""),
-    "fentry.s": Hook(_P.TRACING, _A.TRACE_FENTRY, _SLEEPABLE, ""),
-    "fexit": Hook(_P.TRACING, _A.TRACE_FEXIT, 0, ""),
-    "fexit.s": Hook(_P.TRACING, _A.TRACE_FEXIT, _SLEEPABLE, ""),
-    "fmod_ret": Hook(_P.TRACING, _A.MODIFY_RETURN, 0, ""),
-    "fmod_ret.s": Hook(_P.TRACING, _A.MODIFY_RETURN, _SLEEPABLE, ""),
-    "freplace": Hook(_P.EXT, 0, 0, ""),
-    "lsm": Hook(_P.LSM, _A.LSM_MAC, 0, "bpf_lsm_"),
-    "lsm.s": Hook(_P.LSM, _A.LSM_MAC, _SLEEPABLE, "bpf_lsm_"),
-    "iter": Hook(_P.TRACING, _A.TRACE_ITER, 0, "bpf_iter_"),
-    "iter.s": Hook(_P.TRACING, _A.TRACE_ITER, _SLEEPABLE, "bpf_iter_"),
+    "fentry": Hook(_P.TRACING, _A.TRACE_FENTRY),
+    "fentry.s": Hook(_P.TRACING, _A.TRACE_FENTRY, _SLEEPABLE),
+    "fexit": Hook(_P.TRACING, _A.TRACE_FEXIT),
+    "fexit.s": Hook(_P.TRACING, _A.TRACE_FEXIT, _SLEEPABLE),
+    "fmod_ret": Hook(_P.TRACING, _A.MODIFY_RETURN),
+    "fmod_ret.s": Hook(_P.TRACING, _A.MODIFY_RETURN, _SLEEPABLE),
+    "freplace": Hook(_P.EXT, 0),
+    "lsm": Hook(_P.LSM, _A.LSM_MAC),
+    "lsm.s": Hook(_P.LSM, _A.LSM_MAC, _SLEEPABLE),
+    "iter": Hook(_P.TRACING, _A.TRACE_ITER),
+    "iter.s": Hook(_P.TRACING, _A.TRACE_ITER, _SLEEPABLE),
     "perf_event": Hook(_P.PERF_EVENT),
     "syscall": Hook(_P.SYSCALL, 0, _SLEEPABLE),
     "socket": Hook(_P.SOCKET_FILTER),

@@ -7,13 +7,14 @@ must stay as it is (types, references, relocations) is frozen; what a user may w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, NamedTuple
 
 from ..errors import ObjectError
 from .abi import AttachType, CoreKind, MapType, Pinning, ProgType
 from .btf import Btf
-from .layout import codec
+from .layout import Codec, codec
 
 
 @dataclass
@@ -152,17 +153,18 @@ class VariableSpec:
 
         Assigning raises ObjectError for a value that its type cannot hold.
         """
-        return codec(self._btf(), self.type_id).decode(bytes(self._contents()[self.offset : self.offset + self.size]))
+        return self.codec().decode(bytes(self._contents()[self.offset : self.offset + self.size]))
 
     @value.setter
     def value(self, value: Any) -> None:
-        encoded = codec(self._btf(), self.type_id).encode(value)
+        encoded = self.codec().encode(value)
         self._contents()[self.offset : self.offset + self.size] = encoded
 
-    def _btf(self) -> Btf:
+    def codec(self) -> Codec:
+        """What turns its bytes into a value and back. Raises ObjectError where it has no type."""
         if self.map.btf is None:
             raise ObjectError(f"variable {self.name!r} has no type: the object has no BTF")
-        return self.map.btf
+        return codec(self.map.btf, self.type_id)
 
     def _contents(self) -> bytearray:
         if self.map.contents is None:
@@ -186,3 +188,11 @@ class ObjectSpec:
     externs: dict[str, ExternSpec] = field(default_factory=dict)
     btf: Btf | None = field(default=None, repr=False)
     name: str = ""
+
+    def variable(self, name: str) -> VariableSpec:
+        """The variable of this name. Raises ObjectError, with close matches, if there is none."""
+        if name not in self.variables:
+            close = get_close_matches(name, self.variables, 3)
+            hint = f"close to it: {', '.join(close)}" if close else f"it has {', '.join(self.variables) or 'none'}"
+            raise ObjectError(f"the object has no variable {name!r}", hint=hint)
+        return self.variables[name]

@@ -11,7 +11,7 @@ import errno
 import os
 from contextlib import suppress
 
-from ..errors import KernelError, ObjectError
+from ..errors import ObjectError
 from ..formats import attr
 from ..formats.abi import Cmd
 from . import sys
@@ -46,7 +46,9 @@ def get(path: str | os.PathLike[str], what: str) -> int:
     try:
         return sys.bpf(Cmd.OBJ_GET, attr.obj_pin(memory.address))
     except OSError as error:
-        raise sys.refusal(f"opening {what}, pinned at {os.fspath(path)}", error, _hint(path, error.errno or 0)) from error
+        raise sys.refusal(
+            f"opening {what}, pinned at {os.fspath(path)}", error, _hint(path, error.errno or 0)
+        ) from error
 
 
 def unpin(path: str | os.PathLike[str], what: str) -> None:

@@ -1,25 +1,57 @@
-"""Loading a program, with the verifier's log when it is refused."""
+"""Programs in the kernel: loaded, run, described, pinned."""
 
 from __future__ import annotations
 
-import errno
-import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import NamedTuple
 
-from ..errors import KernelError, ObjectError, VerifierError
-from ..formats import abi, insn
-from ..formats.abi import Cmd
+from ..formats import attr
+from ..formats.abi import Cmd, ProgType
+from ..formats.sections import classify
 from ..formats.spec import ProgramSpec
-from . import sys
-from .attach import Link, attacher
+from . import bpffs, sys
+from .attach import Link, Request, attach
 from .fd import FileDescriptor
 
-_FIRST_LOG, _LARGEST_LOG = 1 << 16, 1 << 24  # bytes; every kernel takes 16 MiB (UINT_MAX >> 8)
-_SUMMARY = 3  # lines of the log that go into the message
-_STATISTICS = re.compile(r"processed \d+ insns|verification time|stack depth|^\s*$")
+_INFO = struct.Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQII")  # struct bpf_prog_info, 5.16
+_JITED_LENGTH, _XLATED_LENGTH, _JITED, _XLATED, _MAP_COUNT, _MAP_IDS = 16, 20, 24, 32, 52, 56
+
+
+class ProgramInfo(NamedTuple):
+    """What the kernel says of a program. `run_time_ns` and `run_count` move while `run_statistics` are on.
+
+    `translated` is the code after the verifier's rewrites, `jited` the machine code; both are empty where the
+    process may not see them.
+    """
+
+    id: int
+    type: ProgType | int
+    name: str
+    tag: str
+    map_ids: tuple[int, ...]
+    btf_id: int
+    translated: bytes
+    jited: bytes
+    run_time_ns: int
+    run_count: int
+    recursion_misses: int
+    verified_instructions: int
+
+
+class RunResult(NamedTuple):
+    """What a program did with its input. `duration_ns` is the mean of one run."""
+
+    return_value: int
+    data: bytes
+    context: bytes
+    duration_ns: int
 
 
 class Program:
-    """A loaded program. `spec` is what it was made from. Made by `load`, closed with its object."""
+    """A loaded program. `spec` is what it was made from. Closed with its object."""
 
     def __init__(self, spec: ProgramSpec, fd: int) -> None:
         self.spec = spec
@@ -30,71 +62,130 @@ class Program:
         return self._fd.fileno()
 
     def close(self) -> None:
-        """Give up this reference; a link keeps the program running. Twice is harmless."""
+        """Give up this reference; a link or a pin keeps the program. Twice is harmless."""
         self._fd.close()
 
-    def attach(self) -> Link:
-        """Attach it where its section says. The program runs until the link is closed.
+    def attach(self, target: str | None = None, *, pid: int = -1, cookie: int = 0) -> Link:
+        """Attach it where its section says, or to `target`, which is written as in a section's name.
 
-        Raises NotSupported where the kernel lacks the hook, TracefsUnavailable, NotPermitted, KernelError.
+        `pid` restricts probes and perf events to a process; `cookie` is what bpf_get_attach_cookie() returns.
+        It runs until the link is closed. Raises NotSupported where the kernel lacks the hook, TracefsUnavailable,
+        NotPermitted, KernelError, and ObjectError for a section that does not say where.
         """
-        assert self.spec.type is not None  # `load` refuses such a program
-        return attacher(self.spec.type)(self.spec.name, self.fileno(), self.spec.attach_to)
+        return attach(self._request(self.spec.attach_to if target is None else target, pid, cookie))
 
+    @property
+    def attachable(self) -> bool:
+        """Does its section say where it goes, and can that be done from here?"""
+        return can_attach(self._request(self.spec.attach_to, -1, 0))
 
-def load(spec: ProgramSpec, code: bytes, license: str) -> Program:
-    """Have `code` (the spec's, with map descriptors in place) verified.
+    def _request(self, target: str, pid: int, cookie: int) -> Request:
+        spec = self.spec
+        return Request(
+            program=spec.name,
+            fd=self.fileno(),
+            target=target,
+            attach_type=spec.attach_type,
+            pid=pid,
+            cookie=cookie,
+            hook=classify(spec.section).hook.removesuffix(".s").removesuffix(".w"),
+            type=spec.type,
+        )
 
-    Raises VerifierError with the log, NotPermitted, or ObjectError for a program that no SEC() row knows.
-    """
-    if spec.type is None:
-        raise ObjectError(f"program {spec.name!r}: section {spec.section!r} is of no kind that can be loaded")
-    # Without a log first: writing one slows the verifier down.
-    try:
-        return Program(spec, _load(spec, code, license, None))
-    except OSError as error:
-        raise _rejection(spec, code, license, error) from error
-
-
-def _load(spec: ProgramSpec, code: bytes, license: str, log: sys.Buffer | None, log_size: int = 0) -> int:
-    instructions, terminated = sys.Buffer(code), sys.Buffer(license.encode() + b"\0")
-    attr = abi.prog_load(
-        spec.type or 0,
-        len(code) // insn.SIZE,
-        instructions.address,
-        terminated.address,
-        1 if log else 0,
-        log_size,
-        log.address if log else 0,
-        spec.name,
-    )
-    return sys.bpf(Cmd.PROG_LOAD, attr)
-
-
-def _rejection(spec: ProgramSpec, code: bytes, license: str, error: OSError) -> KernelError:
-    doing = f"loading program {spec.name!r}"
-    log = _verifier_log(spec, code, license)
-    if not log:
-        return sys.refusal(doing, error)
-    lines = [line for line in log.splitlines() if not _STATISTICS.search(line)]
-    telling = "\n".join(f"  {line}" for line in lines[-_SUMMARY:])
-    return VerifierError(
-        f"{doing}: {sys.errno_name(error.errno or 0)}, the verifier says:\n{telling}",
-        errno=error.errno or 0,
-        log=log,
-        hint=f"the whole log has {len(log.splitlines())} lines: --verifier-log prints it, in Python it is error.log",
-    )
-
-
-def _verifier_log(spec: ProgramSpec, code: bytes, license: str) -> str:
-    """Load again for the log; larger until it fits. "" where the refusal came before the verifier."""
-    size = _FIRST_LOG
-    while True:
-        log = sys.Buffer(size)
+    def test_run(
+        self, data: bytes = b"", context: bytes = b"", *, repeat: int = 1, flags: int = 0, cpu: int = 0
+    ) -> RunResult:  # fmt: skip
+        """Run it with this input (BPF_PROG_TEST_RUN). Raises KernelError for types that cannot be run so."""
+        data_in, data_out = sys.Buffer(data), sys.Buffer(len(data) + 256 if data else 0)
+        ctx_in, ctx_out = sys.Buffer(context), sys.Buffer(len(context))
+        # Tracing programs take a context and nothing else (kernel/trace/bpf_trace.c, bpf_prog_test_run_raw_tp).
+        bare = self.spec.type in (ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE, ProgType.SYSCALL)
+        packed = attr.run_out(
+            self.fileno(),
+            _span(data_in, len(data)),
+            _span(data_out, len(data) + 256 if data else 0),
+            _span(ctx_in, len(context)),
+            (0, 0) if bare else _span(ctx_out, len(context)),
+            0 if bare or repeat == 1 else repeat,
+            flags,
+            cpu,
+        )
         try:
-            Program(spec, _load(spec, code, license, log, size)).close()
+            answer = sys.bpf_out(Cmd.PROG_TEST_RUN, packed)
         except OSError as error:
-            if error.errno == errno.ENOSPC and size < _LARGEST_LOG:
-                size *= 4
-                continue
-        return log.bytes().split(b"\0")[0].decode("utf-8", "backslashreplace").strip()
+            raise sys.refusal(f"running program {self.spec.name!r}", error) from error
+
+        def number(at: int) -> int:
+            found: int = struct.unpack_from("=I", answer, at)[0]
+            return found
+
+        return RunResult(
+            number(attr.TEST_RUN_RETVAL),
+            data_out.bytes()[: number(attr.TEST_RUN_DATA_SIZE)],
+            ctx_out.bytes() if not bare else ctx_in.bytes(),
+            number(attr.TEST_RUN_DURATION),
+        )
+
+    def info(self) -> ProgramInfo:
+        """What the kernel says of it (BPF_OBJ_GET_INFO_BY_FD). Raises KernelError."""
+        sizes = sys.Buffer(_INFO.size)
+        self._ask(sizes)
+        xlated, jited, maps = (
+            sys.Buffer(struct.unpack_from("=I", sizes.bytes(), at)[0] * width)
+            for at, width in ((_XLATED_LENGTH, 1), (_JITED_LENGTH, 1), (_MAP_COUNT, 4))
+        )
+        request = bytearray(_INFO.size)
+        for at, buffer in ((_XLATED_LENGTH, xlated), (_JITED_LENGTH, jited)):
+            struct.pack_into("=I", request, at, len(buffer.bytes()))
+        struct.pack_into("=I", request, _MAP_COUNT, len(maps.bytes()) // 4)
+        for at, buffer in ((_XLATED, xlated), (_JITED, jited), (_MAP_IDS, maps)):
+            struct.pack_into("=Q", request, at, buffer.address if buffer.bytes() else 0)
+        memory = sys.Buffer(bytes(request))
+        self._ask(memory)
+        row = _INFO.unpack(memory.bytes())
+        return ProgramInfo(
+            id=row[1],
+            type=ProgType(row[0]) if row[0] in set(ProgType) else row[0],
+            name=row[11].split(b"\0")[0].decode(),
+            tag=row[2].hex(),
+            map_ids=struct.unpack(f"={len(maps.bytes()) // 4}I", maps.bytes()),
+            btf_id=row[20],
+            translated=xlated.bytes() if row[6] else b"",
+            jited=jited.bytes() if row[5] else b"",
+            run_time_ns=row[32],
+            run_count=row[33],
+            recursion_misses=row[34],
+            verified_instructions=row[35] & 0xFFFFFFFF,
+        )
+
+    def _ask(self, memory: sys.Buffer) -> None:
+        try:
+            sys.bpf_out(Cmd.OBJ_GET_INFO_BY_FD, attr.info_out(self.fileno(), memory.address, _INFO.size))
+        except OSError as error:
+            raise sys.refusal(f"asking about program {self.spec.name!r}", error) from error
+
+    def pin(self, path: str | PathLike[str]) -> None:
+        """Keep it alive at a path on bpffs. Raises KernelError."""
+        bpffs.pin(self.fileno(), path, f"program {self.spec.name!r}")
+
+    def unpin(self, path: str | PathLike[str]) -> None:
+        """Remove a pin. Raises KernelError."""
+        bpffs.unpin(path, f"program {self.spec.name!r}")
+
+
+def _span(buffer: sys.Buffer, size: int) -> tuple[int, int]:
+    return (buffer.address, size) if size else (0, 0)
+
+
+@contextmanager
+def run_statistics() -> Iterator[None]:
+    """Have the kernel count runs and time of all programs meanwhile (BPF_ENABLE_STATS, 5.8). Raises KernelError."""
+    try:
+        fd = sys.bpf(Cmd.ENABLE_STATS, struct.pack("=I", 0))
+    except OSError as error:
+        raise sys.refusal("switching run statistics on", error) from error
+    owner = FileDescriptor(fd, "run statistics")
+    try:
+        yield
+    finally:
+        owner.close()

@@ -22,6 +22,7 @@ from ..kernel.maps import Map
 from ..kernel.ringbuf import RingBuffer
 from ..object import load, prebuilt
 from .ending import check_reader, hold_signals, waiting, write_lines
+from .options import add_ending, add_verifier_log
 from .text import escape
 
 HELP = "print each execve on this machine, live"
@@ -71,28 +72,9 @@ def as_json(event: Exec) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of trace-exec."""
     parser.add_argument("--json", action="store_true", help='a JSON object a line: {"pid": 1, "filename": "/bin/ls"}')
-    parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="stop after this time")
-    parser.add_argument("-n", "--count", type=_count, metavar="N", help="stop after N events")
+    add_ending(parser, "events")
     parser.add_argument("--object", metavar="FILE", help="use this object instead of the one that comes with purebpf")
-    parser.add_argument("--verifier-log", action="store_true", help="if the verifier rejects, print its whole log")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-# argparse puts these into "invalid … value".
-_seconds.__name__, _count.__name__ = "number of seconds", "count"
+    add_verifier_log(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -136,8 +118,7 @@ class LostEvents:
 
     def total(self) -> int:
         """All CPUs together, since the start."""
-        value = self._counts.lookup(struct.pack("=I", 0)) if self._counts else None
-        return sum(count for (count,) in struct.iter_unpack("=Q", value or b""))
+        return sum(self._counts[0]) if self._counts is not None else 0
 
     def report(self, final: bool = False) -> None:
         """Say on stderr what has been lost since the last report; at the end, the sum, if there is one."""

@@ -15,7 +15,6 @@ from ...formats import attr
 from ...formats.abi import Cmd
 from .. import sys
 
-Pair = "tuple[bytes, bytes]"
 _BYTES = 1 << 18  # of one call's keys and values: large enough that the calls do not count, small enough for caches
 _LEAST = 32  # elements
 

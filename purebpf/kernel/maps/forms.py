@@ -99,7 +99,10 @@ class Addresses(Form):
 
     def decode(self, data: bytes) -> list[int]:
         """The addresses, without the zeros at the end."""
-        return list(memoryview(data.rstrip(b"\0").ljust(self.size, b"\0")).cast("Q"))[: -(-len(data.rstrip(b"\0")) // 8)]
+        addresses = list(memoryview(data).cast("Q"))
+        while addresses and not addresses[-1]:
+            addresses.pop()
+        return addresses
 
 
 class PerCpu(Form):

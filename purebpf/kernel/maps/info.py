@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from ...errors import BtfError, KernelError, ObjectError
@@ -73,24 +74,31 @@ def read_btf(number: int) -> Btf:
         os.close(fd)
 
 
+def fd_of(number: int) -> int:
+    """A new descriptor of the map with this id. Raises KernelError (ENOENT if there is none), NotPermitted."""
+    try:
+        return sys.bpf(Cmd.MAP_GET_FD_BY_ID, attr.by_id(number))
+    except OSError as error:
+        raise sys.refusal(f"opening map {number}", error) from error
+
+
 def describe(fd: int, name: str = "") -> MapSpec:
     """A spec of the map behind a descriptor, typed if the kernel has its BTF and lets it be read.
 
     Raises ObjectError if it is no map, KernelError.
     """
     what = f"map {name!r}" if name else "map"
-    if os.readlink(f"/proc/self/fd/{fd}") != "anon_inode:bpf-map":
-        raise ObjectError(f"{name or 'the descriptor'} is not a map, but a {os.readlink(f'/proc/self/fd/{fd}')}")
+    behind = os.readlink(f"/proc/self/fd/{fd}")
+    if behind != "anon_inode:bpf-map":
+        raise ObjectError(f"{name!r} is no map, but {behind}")
     info = read_info(fd, what)
     spec = MapSpec(
         name or info.name, info.type, info.key_size, info.value_size, info.max_entries, info.flags, extra=info.extra
     )
     spec.kernel_name = info.name
     if info.btf_id:
-        try:
+        with suppress(KernelError, BtfError):  # without types keys and values are bytes
             spec.btf, spec.key_type, spec.value_type = read_btf(info.btf_id), info.key_type, info.value_type
-        except (KernelError, BtfError):
-            pass  # without types keys and values are bytes
     return spec
 
 

@@ -22,15 +22,21 @@ _STEPS_PER_KEY, _LEAST_STEPS = 4, 1 << 16
 
 
 class _Items(ItemsView[Any, Any]):
+    def __init__(self, owner: KeyedMap) -> None:
+        super().__init__(owner)
+        self._owner = owner
+
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        assert isinstance(self._mapping, KeyedMap)
-        return self._mapping._decoded()
+        return self._owner._decoded()
 
 
 class _Values(ValuesView[Any]):
+    def __init__(self, owner: KeyedMap) -> None:
+        super().__init__(owner)
+        self._owner = owner
+
     def __iter__(self) -> Iterator[Any]:
-        assert isinstance(self._mapping, KeyedMap)
-        return (value for _key, value in self._mapping._decoded())
+        return (value for _key, value in self._owner._decoded())
 
 
 class KeyedMap(Map, MutableMapping[Any, Any]):
@@ -38,7 +44,7 @@ class KeyedMap(Map, MutableMapping[Any, Any]):
 
     Keys and values have their BTF types, or else are bytes of exactly key_size and value_size. KeyError means
     that there is no such key, ObjectError that a key or a value does not fit, KernelError that the kernel refused.
-    Counting (`len`) reads all keys.
+    Counting (`len`) reads all keys. Unlike a dict a map is true when it is empty, and equal to itself only.
     """
 
     BATCHES = False  # is its cursor in batches safe against deletion?
@@ -98,8 +104,8 @@ class KeyedMap(Map, MutableMapping[Any, Any]):
         Raises KernelError, after which those before the refused one are set.
         """
         shapes = self._shapes()
-        pairs = elements[0].items() if elements and hasattr(elements[0], "items") else [*elements[0]] if elements else []
-        wanted = [(shapes[0].encode(key), shapes[1].encode(value)) for key, value in (*pairs, *named.items())]
+        given = (part.items() if hasattr(part, "items") else part for part in (*elements, named))
+        wanted = [(shapes[0].encode(key), shapes[1].encode(value)) for part in given for key, value in part]
         done = self._write_batch(wanted) if self.BATCHES and wanted else 0
         for key, value in wanted[done:]:
             if not self._element(Cmd.MAP_UPDATE_ELEM, key, sys.Buffer(value)):
@@ -169,7 +175,8 @@ class KeyedMap(Map, MutableMapping[Any, Any]):
         done, error = batch.write(self.fileno(), elements)
         if error and error.errno not in NOT_THERE:
             refusal = self._refused(Cmd.MAP_UPDATE_BATCH, error)
-            raise type(refusal)(f"{refusal}, after {done} of {len(elements)}", errno=error.errno, hint=refusal.hint) from error
+            text = f"{refusal}, after {done} of {len(elements)}"
+            raise type(refusal)(text, errno=error.errno, hint=refusal.hint) from error
         return done
 
     def _walk(self) -> Iterator[bytes]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import ObjectError
-from ...formats.abi import Cmd, MapFlags, MapType
+from ...formats.abi import Cmd, MapFlags, MapType, UpdateFlags
 from ...formats.spec import MapSpec
 from .. import sys
 from . import forms, info
@@ -70,7 +71,7 @@ class ArrayMap(KeyedMap):
 
     KEY = staticmethod(forms.number)
     BATCHES = True
-    HINTS = {(Cmd.MAP_DELETE_ELEM, errno.EINVAL): "elements of an array are always there: set it to zeros instead"}
+    HINTS: ClassVar = {(Cmd.MAP_DELETE_ELEM, errno.EINVAL): "an array's elements are always there: set it to zeros"}
 
     def __init__(self, spec: MapSpec, fd: int, pinned: str = "") -> None:
         super().__init__(spec, fd, pinned)
@@ -83,13 +84,8 @@ class ArrayMap(KeyedMap):
     def __len__(self) -> int:
         return self.spec.max_entries
 
-    def clear(self) -> None:
-        """Not for arrays: raises KernelError as deleting an element does."""
-        del self[0]
-
-    def drain(self) -> list[tuple[Any, Any]]:
-        """Not for arrays: raises KernelError as deleting an element does."""
-        del self[0]
+    def _drain(self) -> list[tuple[bytes, bytes]]:
+        del self[0]  # which the kernel refuses
         return []
 
     def memory(self) -> memoryview:
@@ -99,7 +95,7 @@ class ArrayMap(KeyedMap):
         BPF_F_MMAPABLE (Linux 5.5), KernelError.
         """
         if not self.spec.flags & MapFlags.MMAPABLE:
-            raise ObjectError(f"{self._what} cannot be mapped", hint="declare it with __uint(map_flags, BPF_F_MMAPABLE)")
+            raise ObjectError(f"{self._what} cannot be mapped", hint="it needs the flag BPF_F_MMAPABLE")
         if self._view is None:
             length = self.spec.max_entries * ((self.spec.value_size + 7) & ~7)
             try:
@@ -159,11 +155,12 @@ class QueueMap(Map):
     """Values without keys, in the order in which they came (QUEUE) or in reverse (STACK)."""
 
     USE = "used with push, pop and peek"
-    HINTS = {(Cmd.MAP_UPDATE_ELEM, errno.E2BIG): "it is full: pop first, or push with replace=True"}
+    HINTS: ClassVar = {(Cmd.MAP_UPDATE_ELEM, errno.E2BIG): "it is full: pop first, or push with replace=True"}
 
     def push(self, value: Any, *, replace: bool = False) -> None:
         """Add a value; if the map is full, in the place of the oldest with `replace`, else KernelError (E2BIG)."""
-        self._element(Cmd.MAP_UPDATE_ELEM, b"", sys.Buffer(self._shapes()[1].encode(value)), 2 if replace else 0)
+        flags = UpdateFlags.EXIST if replace else UpdateFlags.ANY
+        self._element(Cmd.MAP_UPDATE_ELEM, b"", sys.Buffer(self._shapes()[1].encode(value)), flags)
 
     def pop(self) -> Any:
         """Take the next value out. Raises IndexError if there is none."""

@@ -163,6 +163,9 @@ class Map:
     def _no_elements(self) -> ObjectError:
         return ObjectError(f"{self._what} ({self.kind}) has no elements by key: it is {self.USE}")
 
+    def __bool__(self) -> bool:
+        return True  # even without elements: counting them takes a walk, and `if map:` asks whether there is one
+
     def __eq__(self, other: object) -> bool:
         return self is other
 
