@@ -219,7 +219,7 @@ class _Loader:
             for slot, target in spec.values.items():
                 made = self._obj.maps.get(target) or self._obj.programs.get(target)
                 if made:
-                    self._obj.maps[name][slot] = made
+                    self._obj.maps[name].put(slot.to_bytes(spec.key_size, sys.byteorder), made)
                 elif target not in self._spec.programs:
                     raise ObjectError(f"map {name!r}, slot {slot}: the object has no {target!r} to put there")
 

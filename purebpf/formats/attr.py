@@ -36,11 +36,12 @@ def map_create(
     btf_fd: int = 0,
     key_type: int = 0,
     value_type: int = 0,
+    vmlinux_value_type: int = 0,
     map_extra: int = 0,
 ) -> bytes:
     """BPF_MAP_CREATE. Sizes in bytes; `key_type` and `value_type` are type ids of the BTF behind `btf_fd`."""
     head = struct.pack("=7I", map_type, key_size, value_size, max_entries, flags, inner_map_fd, numa_node)
-    rest = struct.pack("=16s5IQ", kernel_name(name), 0, btf_fd, key_type, value_type, 0, map_extra)
+    rest = struct.pack("=16s5IQ", kernel_name(name), 0, btf_fd, key_type, value_type, vmlinux_value_type, map_extra)
     return _trimmed(head + rest)
 
 

@@ -21,6 +21,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from difflib import get_close_matches
 from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
@@ -229,6 +230,16 @@ class Btf:
         found = self.base.find(name, wanted, flavours=flavours) if self.base else []
         ids = {i for end in (b"\0", b"___")[: 1 + flavours] for i in self._named(name.encode(), end)}
         return found + [self.type(i) for i in sorted(ids) if self.kind(i) in wanted]
+
+    def close_to(self, name: str, kind: Kind, prefix: str = "") -> list[str]:
+        """Up to three names like this one among the types of a kind whose names start so, the best first."""
+        names = []
+        for at in self._at:
+            if self.types[at + 1] >> 24 & 0x1F == kind:
+                other = self.string(self.types[at])
+                if other.startswith(prefix) and abs(len(other) - len(name)) <= len(name) // 2:
+                    names.append(other)
+        return get_close_matches(name, names, 3)
 
     def _named(self, name: bytes, end: bytes) -> Iterator[int]:
         """Ids of the types whose name is `name` followed by `end`. A name may be the tail of another string."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from difflib import get_close_matches
 
 from ..errors import NotSupported, ObjectError
 from ..formats.abi import AttachType, ProgType
@@ -53,6 +52,6 @@ def find(spec: ProgramSpec, kernel: Callable[[], Btf], loading: ExitStack) -> tu
                 owner = FileDescriptor(vmlinux.module_fd(found), f"BTF of module {found!r}")
                 loading.callback(owner.close)
                 return type_.id, owner.fileno()
-    close = get_close_matches(name, [t.name for t in base if t.kind == kind and t.name.startswith(prefix)], 3)
-    near = f"close to it: {', '.join(n[len(prefix) :] for n in close)}" if close else ""
+    close = [found[len(prefix) :] for found in base.close_to(name, kind, prefix)]
+    near = f"close to it: {', '.join(close)}" if close else ""
     raise NotSupported(f"program {spec.name!r}: this kernel has no {what} {spec.attach_to}", hint=near)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from difflib import get_close_matches
 
 from ..errors import NotSupported, ObjectError
 from ..formats.btf import Btf, Kind, Type
@@ -94,7 +93,7 @@ class Externs:
 
     def _no_such(self, name: str, kind: Kind) -> NotSupported:
         what = "function" if kind == Kind.FUNC else "variable"
-        close = get_close_matches(name, [t.name for t in self._kernel() if t.kind == kind], 3)
+        close = self._kernel().close_to(name, kind)
         hint = f"close to it: {', '.join(close)}" if close else "declare it __weak to load without it"
         return NotSupported(f"the kernel's BTF has no {what} {name}", hint=hint)
 

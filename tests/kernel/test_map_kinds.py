@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +16,12 @@ import pytest
 from purebpf.errors import KernelError, ObjectError
 from purebpf.formats import attr, insn
 from purebpf.formats.abi import Cmd, MapFlags, MapType, ProgType
-from purebpf.formats.btf import Btf
 from purebpf.formats.insn import Instruction
 from purebpf.formats.spec import MapSpec
 from purebpf.kernel import maps
 from purebpf.kernel import sys as system
 from purebpf.kernel.fd import FileDescriptor
+from purebpf.kernel.maps import cpus
 
 pytestmark = pytest.mark.kernel
 
@@ -41,6 +41,7 @@ NEEDS: dict[MapType, tuple[int, int, int, int]] = {
     MapType.USER_RINGBUF: (0, 0, 4096, 0),
     MapType.ARENA: (0, 0, 4, MapFlags.MMAPABLE),
     MapType.SOCKMAP: (4, 8, 4, 0),
+    MapType.SOCKHASH: (4, 8, 4, 0),
     **dict.fromkeys(STORAGES, (4, 4, 0, MapFlags.NO_PREALLOC)),
 }
 # These take what is only there with the BPF LSM (its storage in inodes), or a type of the kernel's own.
@@ -95,7 +96,7 @@ def test_each_kind_is_made_as_asked_and_has_its_class(kind: MapType, make: Any, 
     info = made.info()
     needs = NEEDS.get(kind, (4, 4, 4, 0))
     quirk = MapFlags.RDONLY_PROG if kind in (MapType.DEVMAP, MapType.DEVMAP_HASH) else 0
-    entries = min(needs[2], maps.cpus.cpu_slots()) if kind == MapType.PERF_EVENT_ARRAY else needs[2]
+    entries = min(needs[2], cpus.cpu_slots()) if kind == MapType.PERF_EVENT_ARRAY else needs[2]
     assert (info.type, info.name) == (kind, kind.name.lower()[:15])
     assert (info.key_size, info.value_size, info.max_entries, info.flags) == (*needs[:2], entries, needs[3] | quirk)
     shown = bpftool("map", "show", "id", str(info.id))
@@ -148,7 +149,7 @@ def test_a_bloom_filter_never_denies_what_was_added(make: Any) -> None:
 def test_what_has_no_keys_says_what_it_has(kind: MapType, make: Any) -> None:
     made = make(kind)
     for use in (lambda: made[0], lambda: made.__setitem__(0, b"x"), lambda: list(made)):
-        with pytest.raises(ObjectError, match=rf"{kind.name}\) has no elements by key: it is "):
+        with pytest.raises(ObjectError, match=rf"{kind.name}\) has no element 0, nor others by key: it is "):
             use()
 
 
@@ -206,10 +207,20 @@ def test_perf_events_go_in_and_cannot_be_read(make: Any) -> None:
     event.close()
 
 
-def test_storage_is_by_descriptor(make: Any) -> None:
-    folder = os.open("/sys/fs/cgroup", os.O_RDONLY)
-    with socket.socket() as one, open(os.pidfd_open(os.getpid())) as task:
-        owners = {MapType.SK_STORAGE: one, MapType.TASK_STORAGE: task.fileno()}
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[int]:
+    """A descriptor of the root of the cgroup hierarchy, version 2."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(tmp_path)], check=True)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    yield folder
+    os.close(folder)
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_storage_is_by_descriptor(make: Any, cgroup: int) -> None:
+    with socket.socket() as one:
+        task = os.pidfd_open(os.getpid())
+        owners = {MapType.SK_STORAGE: one, MapType.TASK_STORAGE: task, MapType.CGRP_STORAGE: cgroup}
         for kind, owner in owners.items():
             made = make(kind)
             with pytest.raises(KeyError):
@@ -218,7 +229,27 @@ def test_storage_is_by_descriptor(make: Any) -> None:
             assert made[owner] == b"mine"
             assert made.pop(owner) == b"mine"
             assert owner not in made
-    os.close(folder)
+            with pytest.raises(KernelError, match="walking the keys"):
+                list(made)
+        os.close(task)
+
+
+def test_cgroups_go_into_slots(make: Any, cgroup: int) -> None:
+    made = make(MapType.CGROUP_ARRAY)
+    made[0] = cgroup
+    del made[0]
+    with pytest.raises(KeyError):
+        del made[0]
+
+
+@pytest.mark.parametrize("kind", [MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.CPUMAP], ids=lambda kind: kind.name)
+def test_devices_and_cpus_are_numbers_in_slots(kind: MapType, make: Any) -> None:
+    made = make(kind)
+    number = 192 if kind == MapType.CPUMAP else socket.if_nametoindex("lo")  # a queue's size, or an interface
+    made[0] = number
+    assert dict(made) == dict(made.items()) == {0: number}
+    assert made.pop(0) == number
+    assert len(made) == 0
 
 
 def test_storage_without_types_says_that_it_needs_them() -> None:
@@ -239,15 +270,17 @@ def test_types_are_left_out_where_the_kernel_refuses_them(btf: FileDescriptor) -
             assert made.info().btf_id == 0
 
 
-def test_sockets_go_into_maps_and_come_out_as_cookies(make: Any) -> None:
+@pytest.mark.parametrize("kind", [MapType.SOCKMAP, MapType.SOCKHASH], ids=lambda kind: kind.name)
+def test_sockets_go_into_maps_and_come_out_as_cookies(kind: MapType, make: Any) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        made = make(MapType.SOCKMAP)
-        made[1] = listener
-        assert list(made) == [1]
-        assert made[1] == struct.unpack("=Q", listener.getsockopt(socket.SOL_SOCKET, 57, 8))[0]  # SO_COOKIE
-        del made[1]
+        made = make(kind)
+        key = 1 if kind == MapType.SOCKMAP else b"aaaa"
+        made[key] = listener
+        assert list(made) == [key]
+        assert made[key] == struct.unpack("=Q", listener.getsockopt(socket.SOL_SOCKET, 57, 8))[0]  # SO_COOKIE
+        del made[key]
         assert len(made) == 0
 
 
@@ -276,3 +309,27 @@ def test_stacks_are_lists_of_addresses(make: Any, bpftool: Any) -> None:
 def test_a_type_newer_than_the_list_is_still_a_map() -> None:
     with pytest.raises(KernelError, match=r"creating map 'new' \(type 9999, key 4"):
         maps.create(MapSpec("new", 9999, 4, 4, 4))
+
+
+def test_sizes_are_put_right_before_the_kernel_is_asked() -> None:
+    spec = MapSpec("perf", MapType.PERF_EVENT_ARRAY)
+    with maps.create(spec) as made:
+        assert isinstance(made, maps.ReferenceMap)
+        assert (made.spec.key_size, made.spec.value_size, made.spec.max_entries) == (4, 4, cpus.cpu_slots())
+        assert spec.max_entries == 0
+    with maps.create(MapSpec("tested", MapType.PERF_EVENT_ARRAY, 4, 4, 4096)) as made:
+        assert made.info().max_entries == cpus.cpu_slots()
+    with maps.create(MapSpec("tested", MapType.RINGBUF, 0, 24, 5000)) as made:
+        assert (made.info().max_entries, made.info().value_size) == (8192, 0)
+    with pytest.raises(ObjectError, match="32 bits"):
+        maps.create(MapSpec("tested", MapType.HASH, 4, 8, 1 << 32))
+    with pytest.raises(ObjectError, match="64 bits"):
+        maps.create(MapSpec("tested", MapType.HASH, 4, 8, 1, extra=-1))
+    with pytest.raises(KernelError, match=r"creating map 'tested' \(HASH, key 4") as caught:
+        maps.create(MapSpec("tested", MapType.HASH, 4, 8, 0))
+    assert "max_entries is 0" in caught.value.hint
+
+
+def test_an_id_that_nobody_has_is_refused() -> None:
+    with pytest.raises(KernelError, match="ENOENT"):
+        maps.open_id(2**31 - 1)

@@ -118,7 +118,7 @@ def test_of_many_at_once_one_makes_the_map_and_all_get_it(folder: Path) -> None:
 def test_two_things_at_one_path_are_refused(folder: Path) -> None:
     with maps.create(COUNTS) as made:
         made.pin(folder / "counts")
-        with pytest.raises(KernelError, match="pinning map 'counts' at .*EEXIST") as caught:
+        with pytest.raises(KernelError, match=r"pinning map 'counts' at .*EEXIST") as caught:
             made.pin(folder / "counts")
         assert caught.value.errno == errno.EEXIST
         assert "another path" in caught.value.hint

@@ -23,7 +23,7 @@ from .cpus import cpu_slots
 from .kinds import CLASSES, StorageMap, wrap
 from .map import NOT_THERE, Map
 
-_U32 = (1 << 32) - 1
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 # Types that the kernel refuses to describe with BTF (map_check_btf in kernel/bpf/syscall.c, map_check_no_btf).
 _WITHOUT_BTF = frozenset(
     {
@@ -68,8 +68,8 @@ def create(spec: MapSpec, *, btf_fd: int = 0) -> Map:
     """
     spec = fitted(spec)
     sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags, spec.numa_node or 0)
-    if not all(0 <= number <= _U32 for number in sizes):
-        raise ObjectError(f"map {spec.name!r}: a size is out of range (32 bits): {spec}")
+    if not all(0 <= number <= _U32 for number in sizes) or not 0 <= spec.extra <= _U64:
+        raise ObjectError(f"map {spec.name!r}: a size is out of range (32 bits, map_extra 64 bits): {spec}")
     with ExitStack() as stack:
         inner_fd = stack.enter_context(create(spec.inner, btf_fd=btf_fd)).fileno() if spec.inner else 0
         try:
@@ -118,7 +118,7 @@ def open_pinned(path: str | os.PathLike[str], spec: MapSpec | None = None) -> Ma
     except BaseException:
         os.close(fd)
         raise
-    return wrap(spec or found, fd, os.fspath(path))
+    return wrap(spec or found, fd, os.path.abspath(path))
 
 
 def fitted(spec: MapSpec) -> MapSpec:

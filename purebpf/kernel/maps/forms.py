@@ -16,7 +16,7 @@ from .cpus import possible_cpus
 
 
 class Slot(NamedTuple):
-    """The key or the value of a map: `what` names it in errors, `size` is in bytes, `type_id` 0 where it has no type."""
+    """The key or the value of a map: `what` names it in errors, `size` is in bytes, `type_id` is 0 without a type."""
 
     what: str
     size: int

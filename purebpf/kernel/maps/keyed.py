@@ -12,7 +12,7 @@ from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any
 
 from ...errors import KernelError
-from ...formats.abi import Cmd, UpdateFlags
+from ...formats.abi import Cmd
 from .. import sys
 from . import batch
 from .map import NOT_THERE, Map
@@ -49,27 +49,9 @@ class KeyedMap(Map, MutableMapping[Any, Any]):
 
     BATCHES = False  # is its cursor in batches safe against deletion?
 
-    def __getitem__(self, key: Any) -> Any:
-        value = self.lookup(self._key(key))
-        if value is None:
-            raise KeyError(key)
-        return self._shapes()[1].decode(value)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.put(key, value)
-
-    def put(self, key: Any, value: Any, flags: UpdateFlags = UpdateFlags.ANY) -> None:
-        """Set an element, with NOEXIST only a new one (else KernelError, EEXIST), with EXIST only an old one (KeyError)."""
-        value_memory = sys.Buffer(self._shapes()[1].encode(value))
-        if not self._element(Cmd.MAP_UPDATE_ELEM, self._key(key), value_memory, flags):
-            raise KeyError(key)
-
     def __delitem__(self, key: Any) -> None:
         if not self._element(Cmd.MAP_DELETE_ELEM, self._key(key)):
             raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return self.lookup(self._key(key)) is not None
 
     def __iter__(self) -> Iterator[Any]:
         decode = self._shapes()[0].decode

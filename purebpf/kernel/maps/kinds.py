@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from ...errors import ObjectError
 from ...formats.abi import Cmd, MapFlags, MapType, UpdateFlags
 from ...formats.spec import MapSpec
 from .. import sys
@@ -95,7 +94,7 @@ class ArrayMap(KeyedMap):
         BPF_F_MMAPABLE (Linux 5.5), KernelError.
         """
         if not self.spec.flags & MapFlags.MMAPABLE:
-            raise ObjectError(f"{self._what} cannot be mapped", hint="it needs the flag BPF_F_MMAPABLE")
+            return super().memory()
         if self._view is None:
             length = self.spec.max_entries * ((self.spec.value_size + 7) & ~7)
             try:

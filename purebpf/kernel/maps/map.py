@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ...errors import KernelError, NotPermitted, ObjectError
 from ...formats import attr
-from ...formats.abi import Cmd, MapType
+from ...formats.abi import Cmd, MapType, UpdateFlags
 from ...formats.spec import MapSpec
 from .. import bpffs, sys
 from ..fd import FileDescriptor
@@ -75,7 +75,7 @@ class Map:
         return self._fd.fileno()
 
     def close(self) -> None:
-        """Give up this reference; the kernel keeps the map while programs use it or a pin is left. Twice is harmless."""
+        """Give up this reference; programs and pins keep the map in the kernel. Twice is harmless."""
         self._fd.close()
 
     def __enter__(self: _Self) -> _Self:
@@ -103,7 +103,7 @@ class Map:
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep it beyond this process, under a path on a bpffs. Raises KernelError, NotPermitted."""
         bpffs.pin(self.fileno(), path, self._what)
-        self.pinned = os.fspath(path)
+        self.pinned = os.path.abspath(path)
 
     def unpin(self) -> None:
         """Remove the pin. Raises ObjectError if `pinned` is empty, KernelError."""
@@ -152,16 +152,34 @@ class Map:
         return sys.refusal(doing, error, self.HINTS.get((cmd, number)) or _HINTS.get(number, ""))
 
     def __getitem__(self, key: Any) -> Any:
-        raise self._no_elements()
+        value = self.lookup(self._key(key))
+        if value is None:
+            raise KeyError(key)
+        return self._shapes()[1].decode(value)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise self._no_elements()
+        self.put(key, value)
+
+    def put(self, key: Any, value: Any, flags: UpdateFlags = UpdateFlags.ANY) -> None:
+        """Set an element: with NOEXIST a new one (else KernelError, EEXIST), with EXIST an old one (else KeyError).
+
+        Raises ObjectError for what does not fit, and if the map has no keys; KernelError.
+        """
+        key_bytes, memory = self._key(key), sys.Buffer(self._shapes()[1].encode(value))
+        if not self._element(Cmd.MAP_UPDATE_ELEM, key_bytes, memory, flags):
+            raise KeyError(key)
+
+    def memory(self) -> memoryview:
+        """The elements in shared memory; see ArrayMap. Raises ObjectError where they cannot be."""
+        raise ObjectError(
+            f"{self._what} ({self.kind}) cannot be mapped", hint="arrays can, with the flag BPF_F_MMAPABLE"
+        )
 
     def __contains__(self, key: object) -> bool:
-        raise self._no_elements()
+        return self.lookup(self._key(key)) is not None
 
-    def _no_elements(self) -> ObjectError:
-        return ObjectError(f"{self._what} ({self.kind}) has no elements by key: it is {self.USE}")
+    def _key(self, key: Any) -> bytes:
+        raise ObjectError(f"{self._what} ({self.kind}) has no element {key!r}, nor others by key: it is {self.USE}")
 
     def __bool__(self) -> bool:
         return True  # even without elements: counting them takes a walk, and `if map:` asks whether there is one
