@@ -88,7 +88,7 @@ class ElfFile(NamedTuple):
 
 def read(data: bytes) -> ElfFile:
     """Read a relocatable ELF file for BPF. Raises ElfError: not an ELF file, not for BPF, damaged."""
-    return _opened(data, lambda file: _collect(file, len(data)))
+    return opened(data, lambda file: _collect(file, len(data)))
 
 
 def section_data(data: bytes, name: str) -> bytes:
@@ -101,10 +101,11 @@ def section_data(data: bytes, name: str) -> bytes:
         content: bytes = section.data()
         return content
 
-    return _opened(data, find)
+    return opened(data, find)
 
 
-def _opened(data: bytes, use: Callable[[ELFFile], _T]) -> _T:
+def opened(data: bytes, use: Callable[[ELFFile], _T]) -> _T:
+    """What `use` makes of any ELF file. Raises ElfError where that is damaged."""
     if data[:4] != b"\x7fELF":
         raise ElfError("not an ELF file", hint="give the .o that `clang -target bpf -g -O2 -c` wrote")
     # Imported late: it takes longer than everything else here, and only reading an object needs it.

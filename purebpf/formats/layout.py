@@ -219,7 +219,9 @@ class _Composite(Codec):
             value = value._asdict()
         if not isinstance(value, Mapping):
             if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != len(self._places):
-                raise ObjectError(f"{self.what} takes its members by name, all in order, or {self.size} bytes; not {value!r}")
+                raise ObjectError(
+                    f"{self.what} takes its members by name, all in order, or {self.size} bytes; not {value!r}"
+                )
             value = dict(zip(self._by_name, value))
         memory = bytearray(self.size)
         for name, member in value.items():

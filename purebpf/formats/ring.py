@@ -34,7 +34,7 @@ HEADER = 8
 _POSITIONS = (1 << 64) - 1
 
 
-def _no_fence() -> None:
+def no_fence() -> None:
     """For CPUs, and for buffers without a concurrent producer, that need no barrier."""
 
 
@@ -45,7 +45,7 @@ class Ring:
     """
 
     def __init__(
-        self, consumer: memoryview, producer: memoryview, data: memoryview, fence: Callable[[], None] = _no_fence
+        self, consumer: memoryview, producer: memoryview, data: memoryview, fence: Callable[[], None] = no_fence
     ) -> None:
         self.size = len(data) // 2
         if self.size < HEADER or self.size & (self.size - 1) or len(data) != 2 * self.size:

@@ -36,7 +36,7 @@ def complete() -> bool:
 
 
 def locked_down() -> str:
-    """"none", "integrity", "confidentiality"; "" where the kernel does not say."""
+    """ "none", "integrity", "confidentiality"; "" where the kernel does not say."""
     try:
         with open("/sys/kernel/security/lockdown") as modes:
             text = modes.read()

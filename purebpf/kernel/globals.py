@@ -53,7 +53,9 @@ class Globals:
     def _variable(self, name: str) -> VariableSpec:
         if name not in self._variables:
             close = get_close_matches(name, self._variables, 3)
-            raise AttributeError(f"the object has no variable {name!r}" + (f"; close: {', '.join(close)}" if close else ""))
+            raise AttributeError(
+                f"the object has no variable {name!r}" + (f"; close: {', '.join(close)}" if close else "")
+            )
         return self._variables[name]
 
     def __iter__(self) -> Iterator[str]:

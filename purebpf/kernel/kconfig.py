@@ -34,7 +34,7 @@ def version_code() -> int:
         debian = re.search(r"Debian (\d+\.\d+\.\d+)", uname.version)
         text = debian[1] if debian else text
     numbers = [int(n) for n in re.findall(r"\d+", text.split("-")[0])[:3]]
-    major, minor, patch = (numbers + [0, 0, 0])[:3]
+    major, minor, patch = [*numbers, 0, 0, 0][:3]
     return major << 16 | minor << 8 | min(patch, 255)
 
 

@@ -13,7 +13,7 @@ from ..formats.abi import Cmd, ProgType
 from ..formats.sections import classify
 from ..formats.spec import ProgramSpec
 from . import bpffs, sys
-from .attach import Link, Request, attach
+from .attach import Link, Request, attach, can_attach
 from .fd import FileDescriptor
 
 _INFO = struct.Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQII")  # struct bpf_prog_info, 5.16

@@ -26,7 +26,7 @@ def tracepoint_id(target: str) -> int:
     """
     if not _TARGET.fullmatch(target):
         raise ObjectError(f"{target!r} is no tracepoint; one is written category/name, e.g. sched/sched_process_exec")
-    with _root() as (folder, path):
+    with root() as (folder, path):
         try:
             events = os.open("events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
             os.close(events)
@@ -44,20 +44,20 @@ def tracepoint_id(target: str) -> int:
 
 
 @contextmanager
-def _root() -> Iterator[tuple[int, str]]:
+def root() -> Iterator[tuple[int, str]]:
     """A descriptor of tracefs's root, and its path for messages."""
-    path = _mounted() or "/sys/kernel/tracing"
+    path = mounted() or "/sys/kernel/tracing"
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if _mounted() else sys.mount_tracefs()
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if mounted() else sys.mount_tracefs()
     except OSError as error:
-        raise _unreadable(path, error) if _mounted() else _not_mounted(error) from error
+        raise _unreadable(path, error) if mounted() else _not_mounted(error) from error
     try:
         yield folder, path
     finally:
         os.close(folder)
 
 
-def _mounted() -> str | None:
+def mounted() -> str | None:
     """The first tracefs mount of this process (proc(5), mountinfo: the type stands after " - ")."""
     with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
         for line in mounts:

@@ -150,6 +150,7 @@ def _without_log(spec: ProgramSpec, doing: str, error: OSError) -> KernelError:
             f"{doing}: {sys.errno_name(error.errno or 0)} without a word from the verifier; this process has the"
             f" capabilities, so the kernel refuses programs of type {kind}{place} as such",
             errno=error.errno,
-            hint=capabilities.suspects() or "a security module may forbid this kind of program; tp_btf, raw_tp and tp need less",
+            hint=capabilities.suspects()
+            or "a security module may forbid this kind of program; tp_btf, raw_tp and tp need less",
         )
     return answer

@@ -70,7 +70,9 @@ def module_fd(name: str) -> int:
     number = 0
     try:
         while True:
-            number = struct.unpack_from("=I", sys.bpf_out(Cmd.BTF_GET_NEXT_ID, attr.next_id_out(number)), attr.NEXT_ID)[0]
+            number = struct.unpack_from("=I", sys.bpf_out(Cmd.BTF_GET_NEXT_ID, attr.next_id_out(number)), attr.NEXT_ID)[
+                0
+            ]
             fd = sys.bpf(Cmd.BTF_GET_FD_BY_ID, attr.by_id(number))
             if _name(fd) == name:
                 return fd

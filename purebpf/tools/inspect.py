@@ -36,7 +36,9 @@ Row = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of inspect."""
     parser.add_argument("object", metavar="OBJECT", help="the .o that clang -target bpf -g -O2 -c wrote")
-    parser.add_argument("--btf", metavar="FILE", help='resolve CO-RE relocations against it; "kernel": the running one\'s')
+    parser.add_argument(
+        "--btf", metavar="FILE", help='resolve CO-RE relocations against it; "kernel": the running one\'s'
+    )
     parser.add_argument("--code", action="store_true", help="disassemble programs and functions")
     parser.add_argument("--types", action="store_true", help="print the object's types as C, and nothing else")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
@@ -104,7 +106,12 @@ def _program(spec: ProgramSpec) -> Row:
 
 def _variables(spec: ObjectSpec) -> Iterator[Row]:
     for variable in spec.variables.values():
-        row: Row = {"name": variable.name, "section": variable.map.name, "offset": variable.offset, "size": variable.size}
+        row: Row = {
+            "name": variable.name,
+            "section": variable.map.name,
+            "offset": variable.offset,
+            "size": variable.size,
+        }
         if spec.btf:
             row["declaration"] = declaration(spec.btf, variable.type_id, variable.name)
         try:
@@ -175,7 +182,11 @@ def _lines(report: Row) -> Iterator[str]:
 
 def _table(layout: str, rows: Iterable[Row]) -> Iterator[str]:
     for row in rows:
-        shown = {"declaration": row["name"], "value": row.get("error", ""), "what": "", **row} if "name" in row else dict(row)
+        shown = (
+            {"declaration": row["name"], "value": row.get("error", ""), "what": "", **row}
+            if "name" in row
+            else dict(row)
+        )
         shown.setdefault("what", row.get("error", ""))
         shown["change"] = _change(row)
         yield "  " + escape(layout.format(**shown)) + "\n"

@@ -21,7 +21,7 @@ from purebpf.formats.spec import MapSpec
 from purebpf.kernel import maps
 from purebpf.kernel import sys as system
 from purebpf.kernel.fd import FileDescriptor
-from purebpf.kernel.maps import cpus
+from purebpf.kernel import cpus
 
 pytestmark = pytest.mark.kernel
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import struct
+from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
-from ...formats.abi import AttachType
+from ...formats import attr
+from ...formats.abi import AttachType, Cmd, ProgType
+from .. import bpffs, sys
 from ..fd import FileDescriptor
 
 
 class Request(NamedTuple):
-    """What is to be attached: the program's name and descriptor, and where. `pid` -1 is every process."""
+    """What is to be attached: the program's name and descriptor, and where.
+
+    `hook` is the section's name up to the slash, without .s and .w. `pid` -1 is every process.
+    """
 
     program: str
     fd: int
@@ -18,23 +26,72 @@ class Request(NamedTuple):
     attach_type: AttachType | int = 0
     pid: int = -1
     cookie: int = 0
+    hook: str = ""
+    type: ProgType | int | None = None
 
+    @property
+    def doing(self) -> str:
+        """For messages."""
+        return f"attaching program {self.program!r} to {self.hook} {self.target}".strip()
+
+
+class LinkInfo(NamedTuple):
+    """The kernel's numbers: the link's type (enum bpf_link_type) and id, and the program's id."""
+
+    type: int
+    id: int
+    program_id: int
 
 
 class Link:
-    """Owns what keeps a program attached. The kernel detaches it when the link is closed or the process ends."""
+    """Owns what keeps a program attached. The kernel detaches it when the link is closed or the process ends.
 
-    def __init__(self, *owned: FileDescriptor) -> None:
+    `owned` are closed in their order, the link or the perf event of the first attachment first; `undo` is called after.
+    """
+
+    def __init__(self, program: str, *owned: FileDescriptor, undo: Callable[[], None] | None = None) -> None:
+        self._what = f"link of {program!r}"
         self._owned = owned
+        self._undo = undo
+        self.pinned = ""
 
     def close(self) -> None:
-        """Detach. Twice is harmless."""
+        """Detach, unless the link is pinned. Twice is harmless."""
         for descriptor in self._owned:
             descriptor.close()
+        undo, self._undo = self._undo, None
+        if undo:
+            undo()
 
     def fileno(self) -> int:
         """The link's descriptor; a perf event's on kernels before 5.15. Raises ClosedError after close."""
         return self._owned[0].fileno()
+
+    def info(self) -> LinkInfo:
+        """What the kernel says of it. Raises KernelError, also for a perf event, which is no link."""
+        memory = sys.Buffer(64)  # struct bpf_link_info starts with type, id and prog_id
+        try:
+            sys.bpf_out(Cmd.OBJ_GET_INFO_BY_FD, attr.info_out(self.fileno(), memory.address, 64))
+        except OSError as error:
+            raise sys.refusal(f"asking about {self._what}", error) from error
+        return LinkInfo(*struct.unpack_from("=III", memory.bytes()))
+
+    def detach(self) -> None:
+        """Detach at once, whoever else has the link open or pinned (BPF_LINK_DETACH, 5.9). Raises KernelError."""
+        try:
+            sys.bpf(Cmd.LINK_DETACH, attr.link_fd(self.fileno()))
+        except OSError as error:
+            raise sys.refusal(f"detaching {self._what}", error) from error
+
+    def pin(self, path: str | os.PathLike[str]) -> None:
+        """Keep the program attached beyond this process, under a path on a bpffs. Raises KernelError, NotPermitted."""
+        bpffs.pin(self.fileno(), path, self._what)
+        self.pinned = os.fspath(path)
+
+    def unpin(self) -> None:
+        """Remove the pin. Raises ObjectError, KernelError."""
+        bpffs.unpin(self.pinned, self._what)
+        self.pinned = ""
 
     def __enter__(self) -> Link:
         return self
@@ -43,3 +100,22 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class IterLink(Link):
+    """A link to an iterator: each `read` runs the program over all elements, and gives what it wrote."""
+
+    def read(self) -> bytes:
+        """The program's whole output (bpf_seq_write, bpf_seq_printf). Raises KernelError."""
+        try:
+            fd = sys.bpf(Cmd.ITER_CREATE, attr.link_fd(self.fileno()))
+            with os.fdopen(fd, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise sys.refusal(f"reading the iterator of {self._what}", error) from error
+
+
+def create(request: Request, target_fd: int = 0, flags: int = 0, tail: bytes = b"") -> FileDescriptor:
+    """BPF_LINK_CREATE. OSErrors are left to the caller, who may know another way."""
+    made = attr.link_create(request.fd, target_fd, int(request.attach_type), flags, tail)
+    return FileDescriptor(sys.bpf(Cmd.LINK_CREATE, made), f"link of {request.program!r}")

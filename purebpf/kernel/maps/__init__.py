@@ -10,7 +10,7 @@ kinds    one class for each kind, and the table CLASSES
 create   spec -> map, anew or from a pin
 """
 
-from .cpus import possible_cpus
+from ..cpus import possible_cpus
 from .create import create, create_or_reuse, fitted, open_pinned
 from .info import MapInfo
 from .keyed import KeyedMap

@@ -18,8 +18,8 @@ from ...formats import attr
 from ...formats.abi import Cmd, MapFlags, MapType
 from ...formats.spec import MapSpec
 from .. import bpffs, memlock, probe, sys
+from ..cpus import cpu_slots
 from . import info
-from .cpus import cpu_slots
 from .kinds import CLASSES, StorageMap, wrap
 from .map import NOT_THERE, Map
 

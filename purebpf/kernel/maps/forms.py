@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...errors import ObjectError
 from ...formats.btf import Btf, Kind
 from ...formats.layout import Codec, codec
-from .cpus import possible_cpus
+from ..cpus import possible_cpus
 
 
 class Slot(NamedTuple):

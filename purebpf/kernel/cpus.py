@@ -1,4 +1,4 @@
-"""The CPUs that maps count (Documentation/core-api/cpu_hotplug.rst).
+"""The CPUs that maps and perf events count (Documentation/core-api/cpu_hotplug.rst).
 
 A per-CPU value has one part for each *possible* CPU (kernel/bpf/syscall.c, bpf_map_value_size: num_possible_cpus).
 Their numbers may have gaps, so the highest can be larger than their number.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-_LIST = "/sys/devices/system/cpu/possible"
+_FOLDER = "/sys/devices/system/cpu"
 
 
 def parse(text: str) -> list[int]:
@@ -19,13 +19,19 @@ def parse(text: str) -> list[int]:
 
 @functools.cache
 def _possible() -> list[int]:
-    with open(_LIST) as listing:
+    with open(f"{_FOLDER}/possible") as listing:
         return parse(listing.read())
 
 
 def possible_cpus() -> int:
     """How many values a per-CPU map has under each key."""
     return len(_possible())
+
+
+def online_cpus() -> list[int]:
+    """Those that run now: only on them can perf events be opened."""
+    with open(f"{_FOLDER}/online") as listing:
+        return parse(listing.read())
 
 
 def cpu_slots() -> int:
