@@ -134,7 +134,7 @@ def _collect(elf: ELFFile, length: int) -> ElfFile:
     symbols: list[ElfSymbol] = []
     left = length
     for index, section in enumerate(elf.iter_sections()):
-        name, kind, size = section.name, section["sh_type"], section["sh_size"]
+        name, kind, size = section.name, str(section["sh_type"]), section["sh_size"]
         left -= size if kind != "SHT_NOBITS" else 0
         if kind == "SHT_NOBITS":
             data = b""

@@ -89,3 +89,8 @@ def _name(fd: int) -> str:
     memory = sys.Buffer(struct.pack("=QIIQII", 0, 0, 0, text.address, 64, 0))
     sys.bpf_out(Cmd.OBJ_GET_INFO_BY_FD, attr.info_out(fd, memory.address, 32))
     return text.bytes().split(b"\0")[0].decode("utf-8", "backslashreplace")
+
+
+def has_vmlinux() -> bool:
+    """Does this kernel carry type information?"""
+    return (_SYSFS / "vmlinux").is_file()

@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from . import trace_exec
+from . import inspect, probe, run, trace_exec
 
-COMMANDS: dict[str, ModuleType] = {"trace-exec": trace_exec}
+COMMANDS: dict[str, ModuleType] = {"trace-exec": trace_exec, "run": run, "inspect": inspect, "probe": probe}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ...errors import NotSupported, ObjectError
 from ...formats.abi import AttachType, ProgType
+from .. import probe
 from . import iterator, kprobe, kprobe_multi, perf_event, raw_tracepoint, tracepoint, tracing, uprobe
 from .link import IterLink, Link, LinkInfo, Request
 
@@ -51,6 +53,21 @@ _BY_TYPE: dict[tuple[ProgType | int | None, AttachType | int], str] = {
 }
 
 
+def _pmu(name: str) -> bool:
+    return os.path.exists(f"/sys/bus/event_source/devices/{name}/type")
+
+
+# Ways to attach that a kernel may lack.
+AVAILABLE: dict[str, Callable[[], bool]] = {
+    "tracepoint": lambda: probe.has_prog_type(ProgType.TRACEPOINT) and _pmu("tracepoint"),
+    "raw_tracepoint": lambda: probe.has_prog_type(ProgType.RAW_TRACEPOINT),
+    "tp_btf": lambda: probe.has_prog_type(ProgType.TRACING),
+    "kprobe": lambda: _pmu("kprobe"),
+    "uprobe": lambda: _pmu("uprobe"),
+    "perf_event_link": probe.FEATURES["perf_link"],
+}
+
+
 def _complete(request: Request) -> Request:
     return request if request.hook else request._replace(hook=_BY_TYPE.get((request.type, request.attach_type), ""))
 
@@ -80,4 +97,4 @@ def attach(request: Request) -> Link:
     return ATTACHERS[request.hook](request)
 
 
-__all__ = ["ATTACHERS", "IterLink", "Link", "LinkInfo", "Request", "attach", "can_attach"]
+__all__ = ["ATTACHERS", "AVAILABLE", "IterLink", "Link", "LinkInfo", "Request", "attach", "can_attach"]
