@@ -16,7 +16,7 @@ from typing import Callable, TypeVar
 from ..formats import attr, insn
 from ..formats.abi import Cmd, ProgType
 from ..formats.insn import Instruction
-from . import sys
+from . import capabilities, sys
 
 _COARSE_NS = 160
 _T = TypeVar("_T")
@@ -30,7 +30,8 @@ def retry(call: Callable[[], _T]) -> _T:
     try:
         return call()
     except PermissionError as error:
-        if error.errno != errno.EPERM or not _lifted():
+        # Without the capabilities the limit is not to blame.
+        if error.errno != errno.EPERM or not capabilities.complete() or not _lifted():
             raise
     return call()
 

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 import purebpf
 from purebpf.formats import insn
 from purebpf.formats.abi import MapType, ProgType
-from purebpf.formats.sections import classify
+from purebpf.formats.sections import Place, classify
+from purebpf.formats.spec import ReferenceKind
 
 OBJECT = purebpf.prebuilt("trace_exec").read_bytes()
 
 
 def test_the_maps_are_as_declared_in_c() -> None:
     maps = purebpf.parse(OBJECT).maps
-    assert maps == {
-        "events": purebpf.MapSpec("events", MapType.RINGBUF, max_entries=1 << 20),
-        "lost": purebpf.MapSpec("lost", MapType.PERCPU_ARRAY, key_size=4, value_size=8, max_entries=1),
-    }
+    events, lost = maps.values()
+    assert events == purebpf.MapSpec("events", MapType.RINGBUF, max_entries=1 << 20)
+    assert (lost.type, lost.key_size, lost.value_size, lost.max_entries) == (MapType.PERCPU_ARRAY, 4, 8, 1)
+    assert lost.btf is not None
+    assert (lost.btf.type(lost.key_type).name, lost.btf.type(lost.value_type).name) == ("__u32", "__u64")
 
 
 def test_the_program_is_named_typed_and_aimed_by_its_section() -> None:
@@ -38,7 +40,7 @@ def test_each_reference_is_on_an_ld_imm64_and_names_a_map() -> None:
     spec = purebpf.parse(OBJECT)
     program = spec.programs["trace_execve"]
     slots = insn.decode(program.code, "little")
-    assert {r.map for r in program.references} == {"events", "lost"}
+    assert {(r.kind, r.name) for r in program.references} == {(ReferenceKind.MAP, n) for n in ("events", "lost")}
     assert all(slots[r.slot].opcode == insn.LD_IMM64 for r in program.references)
 
 
@@ -83,5 +85,6 @@ def test_a_mutated_object_is_accepted_or_refused_by_object_error(seed: int) -> N
 
 
 def test_an_unknown_section_keeps_its_name_without_a_type() -> None:
-    assert classify("xdp") == (None, "")
-    assert classify("tp/sched/sched_switch") == (ProgType.TRACEPOINT, "sched/sched_switch")
+    assert classify("unheard_of/x") == Place("", "x", True)
+    assert classify("tp/sched/sched_switch") == Place("tp", "sched/sched_switch", True)
+    assert classify("?uprobe.s//bin/bash:readline") == Place("uprobe.s", "/bin/bash:readline", False)

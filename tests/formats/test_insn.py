@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import purebpf
-from purebpf.formats import insn, relocate
-from purebpf.formats.abi import ProgType, Pseudo
+from purebpf.formats import insn
 from purebpf.formats.insn import Instruction
-from purebpf.formats.spec import MapReference, ProgramSpec
 
 slots = st.builds(
     Instruction,
@@ -45,20 +43,7 @@ def test_code_that_is_no_multiple_of_eight_is_refused() -> None:
         insn.decode(bytes(9), "little")
 
 
-def program(code: list[Instruction], *references: MapReference) -> ProgramSpec:
-    return ProgramSpec("p", "tp/a/b", ProgType.TRACEPOINT, "a/b", insn.encode(code, "little"), list(references))
-
-
-def test_link_puts_the_descriptor_into_both_halves() -> None:
-    spec = program([Instruction(insn.LD_IMM64, 1, 0, 0, 99), Instruction(0, 0, 0, 0, 77)], MapReference(0, "m"))
-    first, second = insn.decode(relocate.link(spec, {"m": 12}, "little"), "little")
-    assert (first.src, first.imm, second.imm) == (Pseudo.MAP_FD, 12, 0)
-
-
-def test_a_reference_to_no_map_or_no_ld_imm64_is_refused() -> None:
-    load = [Instruction(insn.LD_IMM64, 1, 0, 0, 0), Instruction(0, 0, 0, 0, 0)]
-    with pytest.raises(purebpf.RelocationError, match="'gone'"):
-        relocate.link(program(load, MapReference(0, "gone")), {"m": 12}, "little")
-    for slot in (1, 7):
-        with pytest.raises(purebpf.RelocationError, match="ld_imm64"):
-            relocate.link(program(load, MapReference(slot, "m")), {"m": 12}, "little")
+def test_calls_are_found_by_what_they_call() -> None:
+    code = insn.encode([Instruction(insn.CALL, 0, s, 0, 5) for s in (0, 1, 2, 1)], "little")
+    assert insn.local_calls(code, "little") == [1, 3]
+    assert insn.helper_calls(code, "little") == [0]

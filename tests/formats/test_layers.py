@@ -12,7 +12,31 @@ import purebpf
 PACKAGE = Path(purebpf.__file__).parent
 # What a module in the folder (or file) may import of the package: only what stands to its right.
 ORDER = ["__main__", "cli", "tools", "object", "kernel", "formats", "errors"]
-FORMATS = ["relocate", "elf", "sections", "spec", "ring", "btf", "insn", "abi"]
+FORMATS = [
+    "link",
+    "core_relo",
+    "core_spec",
+    "parse",
+    "data_sections",
+    "map_decl",
+    "btf_ext",
+    "spec",
+    "layout",
+    "btf_write",
+    "btf_c",
+    "btf",
+    "elf_symbols",
+    "elf",
+    "sections",
+    "verifier_log",
+    "perf",
+    "ring",
+    "disasm",
+    "helpers",
+    "insn",
+    "attr",
+    "abi",
+]
 
 
 def imported(path: Path) -> list[tuple[str, ...]]:
@@ -50,8 +74,8 @@ def test_parsing_needs_no_system_interface() -> None:
         "import sys, types, elftools.elf.elffile\n"  # whose own imports (socket, on 3.9) are not ours
         "for name in ('ctypes', 'mmap', 'select', 'fcntl', 'socket'): sys.modules[name] = None\n"
         "package = types.ModuleType('purebpf'); package.__path__ = [sys.argv[1]]; sys.modules['purebpf'] = package\n"
-        "from purebpf.formats import elf, relocate, ring\n"
-        "print(elf.parse(open(sys.argv[2], 'rb').read()).maps['events'].max_entries)\n"
+        "from purebpf.formats import btf_c, core_relo, disasm, link, parse, ring\n"
+        "print(parse.parse(open(sys.argv[2], 'rb').read()).maps['events'].max_entries)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(PACKAGE), str(purebpf.prebuilt("trace_exec"))], capture_output=True, text=True

@@ -31,7 +31,7 @@ def spec() -> purebpf.ObjectSpec:
 
 def of_code(code: list[Instruction], **changes: Any) -> purebpf.ObjectSpec:
     values: dict[str, Any] = {"type": ProgType.TRACEPOINT, "attach_to": TARGET, **changes}
-    program = ProgramSpec("probe", "tp/x/y", code=insn.encode(code, sys.byteorder), **values)
+    program = ProgramSpec("probe", "tp/x/y", insn.encode(code, sys.byteorder), **values)
     return purebpf.ObjectSpec({}, {"probe": program}, "GPL", sys.byteorder)
 
 
@@ -118,9 +118,7 @@ def test_lost_events_are_counted_when_the_ring_is_full(tmp_path: Path) -> None:
         obj.attach()
         for _ in range(40):
             run(path)
-        counts = obj.maps["lost"].lookup(struct.pack("=I", 0))
-        assert counts is not None
-        lost = sum(c for (c,) in struct.iter_unpack("=Q", counts))
+        lost = sum(obj.maps["lost"][0])
         seen = sum(filename(r) == os.fsencode(path) for r in obj.ring("events").drain())
     assert lost > 0
     assert 0 < seen <= 15  # 4096 bytes, 264 a record
@@ -237,7 +235,7 @@ def test_missing_maps_and_files_are_named(tmp_path: Path) -> None:
             obj.ring("evnets")
         with pytest.raises(purebpf.ObjectError, match="no ring buffer"):
             obj.ring("lost")
-        with pytest.raises(ValueError, match="4 bytes, not 1"):
+        with pytest.raises(purebpf.ObjectError, match="4 bytes, not 1"):
             obj.maps["lost"].lookup(b"x")
     with pytest.raises(purebpf.ObjectError, match="No such file"):
         purebpf.load(tmp_path / "gone.o")
@@ -247,7 +245,7 @@ def test_the_programs_view_of_the_tracepoint_is_the_kernels() -> None:
     """struct execve_args in bpf/trace_exec.bpf.c has the file name's address at offset 16."""
     from purebpf.kernel import tracefs
 
-    with tracefs._root() as (folder, _path):
+    with tracefs.root() as (folder, _path):
         number = os.open(f"events/{TARGET}/format", os.O_RDONLY, dir_fd=folder)
         with open(number) as file:
             assert "filename;\toffset:16;\tsize:8;" in file.read()

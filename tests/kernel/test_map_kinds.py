@@ -18,10 +18,9 @@ from purebpf.formats import attr, insn
 from purebpf.formats.abi import Cmd, MapFlags, MapType, ProgType
 from purebpf.formats.insn import Instruction
 from purebpf.formats.spec import MapSpec
-from purebpf.kernel import maps
+from purebpf.kernel import cpus, maps
 from purebpf.kernel import sys as system
 from purebpf.kernel.fd import FileDescriptor
-from purebpf.kernel import cpus
 
 pytestmark = pytest.mark.kernel
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from purebpf.errors import ClosedError, KernelError, NotPermitted, ObjectError
 from purebpf.formats.abi import Cmd, MapFlags, MapType, UpdateFlags
 from purebpf.formats.spec import MapSpec
-from purebpf.kernel import maps, memlock
-from purebpf.kernel.maps import batch, cpus
+from purebpf.kernel import cpus, maps, memlock
+from purebpf.kernel.maps import batch
 
 pytestmark = pytest.mark.kernel
 
