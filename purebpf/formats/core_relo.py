@@ -85,7 +85,7 @@ class Target:
         ]
 
     def similar(self, name: str, access: Access) -> str:
-        """ ", which has a, b" for a member or enumerator that is missing, or names close to a type's."""
+        """What comes close to a missing member or enumerator: "; it has a, b", or the same of another type."""
         step = next((s.name for s in reversed(access.steps) if s.name), "")
         known: list[str] = []
         for candidate in self.candidates(name, candidate_kinds(access.root)):
@@ -95,6 +95,8 @@ class Target:
             elif access.enumerator and type_.kind in ENUMS:
                 known += [n for n, _value in candidate.btf.enumerators(type_)]
         wanted = step or (access.enumerator[0] if access.enumerator else "")
+        if wanted in known:
+            return f" of that type; its {wanted} has another"
         close = get_close_matches(wanted, known, 3)
         return f"; it has {', '.join(close)}" if close else ""
 

@@ -7,7 +7,7 @@ constants. Externs in .kconfig live in one more such map, whose layout the loade
 
 from __future__ import annotations
 
-from ..errors import BtfError
+from ..errors import BtfError, ElfError
 from .abi import MapFlags, MapType
 from .btf import Btf, Kind
 from .elf import ElfFile, Section
@@ -29,6 +29,8 @@ def offsets(file: ElfFile) -> dict[tuple[str, str], int]:
     for symbol in file.symbols:
         section = file.section_of(symbol)
         if section and is_data(section) and symbol.kind in ("STT_OBJECT", "STT_NOTYPE"):
+            if symbol.value > section.size:
+                raise ElfError(f"symbol {symbol.name!r} lies beyond its section {section.name!r}")
             found[section.name, symbol.name] = symbol.value
     return found
 

@@ -49,6 +49,11 @@ class Codec:
             return bytes(value)
         return self._write(value)
 
+    @property
+    def least(self) -> int:
+        """What a record of variable size has at least, in bytes: all but the array that a struct ends with."""
+        return self.size
+
     def _read(self, data: bytes) -> Any:
         return data
 
@@ -186,6 +191,12 @@ class _Composite(Codec):
         names = tuple(place.name for place in places)
         self._class = type(name or ("union" if is_union else "struct"), (Value,), {**properties, "_fields": names})
         self._plain = self._compiled()
+
+    @property
+    def least(self) -> int:
+        """See Codec."""
+        last = max(self._places, key=lambda place: place.start, default=None)
+        return last.start if last and isinstance(last.codec, (_Bytes, _Array)) else self.size
 
     def _compiled(self) -> struct.Struct | None:
         """One format for the whole, if its members are numbers behind one another."""

@@ -75,7 +75,7 @@ def _repaired(file: ElfFile, btf: Btf, externs: dict[str, ExternSpec]) -> Btf:
             sizes[extern.section] = max(sizes.get(extern.section, 0), extern.offset + extern.size)
     for symbol in file.symbols:
         section = file.section_of(symbol)
-        if section and section.name == ".maps":
+        if section and section.name == ".maps" and symbol.value < section.size:
             offsets[section.name, symbol.name] = symbol.value
     hidden = {s.name for s in file.symbols if s.hidden and s.kind == "STT_FUNC"}
     return with_sections(btf, sizes, offsets, hidden)

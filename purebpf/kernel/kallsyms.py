@@ -52,7 +52,7 @@ def address(name: str) -> int | None:
 
 def functions(pattern: str) -> list[str]:
     """The kernel's functions of that name, in which * and ? may stand for others."""
-    names = re.findall(rb"^[0-9a-f]+ [tTwW] (\S+)", _read(), re.MULTILINE)
+    names = re.findall(rb"^[0-9a-f]+ [tTwW] (?!__pfx_|__cfi_)(\S+)", _read(), re.MULTILINE)  # padding before functions
     matches = re.compile(fnmatch.translate(pattern)).match
     return sorted({name for name in (n.decode("utf-8", "replace") for n in names) if matches(name)})
 
@@ -61,7 +61,7 @@ def syscall_symbol(name: str) -> str:
     """The function behind a system call, e.g. __x64_sys_openat for openat; "" if none is found."""
     symbols = _read()
     for prefix in _SYSCALL_PREFIXES:
-        if re.search(rb" [tTwW] " + (prefix + name).encode() + rb"(?:\t|$)", symbols, re.MULTILINE):
+        if re.search(rb" [tTwW] " + re.escape((prefix + name).encode()) + rb"(?:\t|$)", symbols, re.MULTILINE):
             return prefix + name
     return ""
 
@@ -72,7 +72,7 @@ def similar(name: str) -> str:
     renamed = [n for n in found if _SUFFIX.search(n)]
     if renamed:
         return f"the compiler made {', '.join(renamed[:3])} of it"
-    close = get_close_matches(name, functions(f"*{glob_escaped(name[:4])}*"), 3)
+    close = get_close_matches(name, functions("*"), 3)
     return f"close to it: {', '.join(close)}" if close else ""
 
 

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from ..errors import NotSupported, ObjectError, TracefsUnavailable
 from . import sys
@@ -33,14 +34,40 @@ def tracepoint_id(target: str) -> int:
             number = os.open(f"events/{target}/id", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError as error:
             raise NotSupported(
-                f"this kernel has no tracepoint {target}",
-                errno=error.errno,
-                hint=f"those that it has are the folders of {path}/events",
+                f"this kernel has no tracepoint {target}", errno=error.errno, hint=_similar(target, folder, path)
             ) from error
         except OSError as error:
             raise _unreadable(path, error) from error
         with open(number) as file:
             return int(file.read())
+
+
+def similar(name: str) -> str:
+    """Tracepoints, without their categories, that are called nearly so; "" where there are none, or no tracefs."""
+    try:
+        with root() as (folder, _path):
+            names = {event.partition("/")[2] for event in _events(folder)}
+    except (OSError, TracefsUnavailable):
+        return ""
+    close = get_close_matches(name, names, 3)
+    return f"close to it: {', '.join(close)}" if close else ""
+
+
+def _similar(target: str, folder: int, path: str) -> str:
+    try:
+        events = _events(folder)
+    except OSError:
+        events = []
+    name = target.partition("/")[2]
+    close = [event for event in events if event.endswith("/" + name)] or get_close_matches(target, events, 3)
+    return f"close to it: {', '.join(close)}" if close else f"those that it has are the folders of {path}/events"
+
+
+def _events(root: int) -> list[str]:
+    """All tracepoints, as category/name."""
+    top = f"/proc/self/fd/{root}/events"
+    folders = [entry.name for entry in os.scandir(top) if entry.is_dir()]
+    return [f"{folder}/{entry.name}" for folder in folders for entry in os.scandir(f"{top}/{folder}") if entry.is_dir()]
 
 
 @contextmanager

@@ -167,11 +167,14 @@ def _report_lost(sources: list[Source], reported: dict[str, int]) -> None:
 
 
 def _decoded(source: Source, record: bytes) -> tuple[Any, bytes]:
-    """The value, None if the record is too short for its type or has none, and the bytes behind it."""
-    if source.codec is None or len(record) < source.codec.size:
+    """The value, None if the record is too short for its type or has none, and the bytes behind it.
+
+    A program may send only as much of its last array as it has filled: the rest is then taken for zeros.
+    """
+    if source.codec is None or len(record) < source.codec.least:
         return None, record
     try:
-        return source.codec.decode(record), record[source.codec.size :]
+        return source.codec.decode(record.ljust(source.codec.size, b"\0")), record[source.codec.size :]
     except Error:
         return None, record
 

@@ -1,9 +1,15 @@
-"""Hooks: one file each, and their rows in ATTACHERS."""
+"""Hooks: one file each, and their rows in ATTACHERS.
+
+Only probes of user space, samples and iterators can be held to one process. With kprobes and tracepoints the kernel
+runs the program before it looks whose event it is (kernel/trace/trace_kprobe.c, kprobe_perf_func;
+include/trace/perf.h), so a pid is refused there and not silently ignored.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ...errors import NotSupported, ObjectError
 from ...formats.abi import AttachType, ProgType
@@ -11,33 +17,39 @@ from .. import probe
 from . import iterator, kprobe, kprobe_multi, perf_event, raw_tracepoint, tracepoint, tracing, uprobe
 from .link import IterLink, Link, LinkInfo, Request
 
-Attacher = Callable[[Request], Link]
+
+class Hook(NamedTuple):
+    """A row of ATTACHERS: what attaches, and whether it can do so for a single process."""
+
+    attach: Callable[[Request], Link]
+    by_process: bool = False
+
 
 # The section's name up to the slash (formats.sections.HOOKS, without .s and .w) -> what attaches its programs.
-ATTACHERS: dict[str, Attacher] = {
-    "tracepoint": tracepoint.attach,
-    "tp": tracepoint.attach,
-    "raw_tracepoint": raw_tracepoint.attach,
-    "raw_tp": raw_tracepoint.attach,
-    "tp_btf": tracing.attach,
-    "fentry": tracing.attach,
-    "fexit": tracing.attach,
-    "fmod_ret": tracing.attach,
-    "lsm": tracing.attach,
-    "iter": iterator.attach,
-    "kprobe": kprobe.attach,
-    "kretprobe": kprobe.attach,
-    "ksyscall": kprobe.attach_syscall,
-    "kretsyscall": kprobe.attach_syscall,
-    "kprobe.multi": kprobe_multi.attach,
-    "kretprobe.multi": kprobe_multi.attach,
-    "kprobe.session": kprobe_multi.attach,
-    "uprobe": uprobe.attach,
-    "uretprobe": uprobe.attach,
-    "uprobe.multi": uprobe.attach_multi,
-    "uretprobe.multi": uprobe.attach_multi,
-    "uprobe.session": uprobe.attach_multi,
-    "perf_event": perf_event.attach,
+ATTACHERS: dict[str, Hook] = {
+    "tracepoint": Hook(tracepoint.attach),
+    "tp": Hook(tracepoint.attach),
+    "raw_tracepoint": Hook(raw_tracepoint.attach),
+    "raw_tp": Hook(raw_tracepoint.attach),
+    "tp_btf": Hook(tracing.attach),
+    "fentry": Hook(tracing.attach),
+    "fexit": Hook(tracing.attach),
+    "fmod_ret": Hook(tracing.attach),
+    "lsm": Hook(tracing.attach),
+    "iter": Hook(iterator.attach, by_process=True),
+    "kprobe": Hook(kprobe.attach),
+    "kretprobe": Hook(kprobe.attach),
+    "ksyscall": Hook(kprobe.attach_syscall),
+    "kretsyscall": Hook(kprobe.attach_syscall),
+    "kprobe.multi": Hook(kprobe_multi.attach),
+    "kretprobe.multi": Hook(kprobe_multi.attach),
+    "kprobe.session": Hook(kprobe_multi.attach),
+    "uprobe": Hook(uprobe.attach, by_process=True),
+    "uretprobe": Hook(uprobe.attach, by_process=True),
+    "uprobe.multi": Hook(uprobe.attach_multi, by_process=True),
+    "uretprobe.multi": Hook(uprobe.attach_multi, by_process=True),
+    "uprobe.session": Hook(uprobe.attach_multi, by_process=True),
+    "perf_event": Hook(perf_event.attach, by_process=True),
 }
 # For programs whose section no row knows, and whose type the user has set: the hook that their type stands for.
 _BY_TYPE: dict[tuple[ProgType | int | None, AttachType | int], str] = {
@@ -49,7 +61,13 @@ _BY_TYPE: dict[tuple[ProgType | int | None, AttachType | int], str] = {
     (ProgType.TRACING, AttachType.TRACE_RAW_TP): "tp_btf",
     (ProgType.TRACING, AttachType.TRACE_FENTRY): "fentry",
     (ProgType.TRACING, AttachType.TRACE_FEXIT): "fexit",
+    (ProgType.TRACING, AttachType.MODIFY_RETURN): "fmod_ret",
     (ProgType.TRACING, AttachType.TRACE_ITER): "iter",
+    (ProgType.LSM, AttachType.LSM_MAC): "lsm",
+    (ProgType.KPROBE, AttachType.TRACE_KPROBE_MULTI): "kprobe.multi",
+    (ProgType.KPROBE, AttachType.TRACE_KPROBE_SESSION): "kprobe.session",
+    (ProgType.KPROBE, AttachType.TRACE_UPROBE_MULTI): "uprobe.multi",
+    (ProgType.KPROBE, AttachType.TRACE_UPROBE_SESSION): "uprobe.session",
 }
 
 
@@ -94,7 +112,20 @@ def attach(request: Request) -> Link:
             f"program {request.program!r}: its section {request.hook!r} does not say what to attach to",
             hint="program.attach('…') takes what would stand behind the slash",
         )
-    return ATTACHERS[request.hook](request)
+    _check(request)
+    return ATTACHERS[request.hook].attach(request)
+
+
+def _check(request: Request) -> None:
+    if not request.target.isprintable():  # a NUL would end the name in the kernel's eyes
+        raise ObjectError(f"program {request.program!r}: {request.target!r} is no target")
+    if not 0 <= request.cookie < 1 << 64 or not -1 <= request.pid < 1 << 31:
+        raise ObjectError(f"{request.doing}: pid {request.pid} or cookie {request.cookie} is out of range")
+    if request.pid >= 0 and not ATTACHERS[request.hook].by_process:
+        raise ObjectError(
+            f"{request.doing}: this hook cannot be restricted to process {request.pid}",
+            hint="compare bpf_get_current_pid_tgid() >> 32 in the program",
+        )
 
 
 __all__ = ["ATTACHERS", "AVAILABLE", "IterLink", "Link", "LinkInfo", "Request", "attach", "can_attach"]

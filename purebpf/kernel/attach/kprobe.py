@@ -8,9 +8,9 @@ import re
 from ...errors import Error, KernelError, NotSupported, ObjectError
 from .. import kallsyms, sys
 from .link import Link, Request
-from .probe_event import Place, attach_to
+from .probe_event import NUMBER, Place, attach_to
 
-_TARGET = re.compile(r"([\w.$]+)(?:\+(0x[0-9a-fA-F]+|\d+))?")
+_TARGET = re.compile(rf"([\w.$]+)(?:\+({NUMBER}))?", re.ASCII)
 
 
 def attach(request: Request) -> Link:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import itertools
 import re
 import struct
 
@@ -26,8 +27,9 @@ def attach(request: Request) -> Link:
             f"{request.doing}: no function of this kernel matches {request.target!r}",
             hint=kallsyms.similar(request.target),
         )
-    strings = [sys.Buffer(name.encode() + b"\0") for name in names]
-    addresses = sys.Buffer(struct.pack(f"={len(names)}Q", *(s.address for s in strings)))
+    starts = [0, *itertools.accumulate(len(name.encode()) + 1 for name in names)]
+    strings = sys.Buffer("".join(f"{name}\0" for name in names).encode())
+    addresses = sys.Buffer(struct.pack(f"={len(names)}Q", *(strings.address + start for start in starts[:-1])))
     cookies = sys.Buffer(struct.pack("=Q", request.cookie) * len(names))
     flags = _RETURN if request.hook == "kretprobe.multi" else 0
     tail = struct.pack("=IIQQQ", flags, len(names), addresses.address, 0, cookies.address if request.cookie else 0)

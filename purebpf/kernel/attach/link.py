@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from ...errors import KernelError, NotSupported
 from ...formats import attr
 from ...formats.abi import AttachType, Cmd, ProgType
 from .. import bpffs, sys
 from ..fd import FileDescriptor
 
+_Same = TypeVar("_Same", bound="Link")
+
 
 class Request(NamedTuple):
     """What is to be attached: the program's name and descriptor, and where.
 
-    `hook` is the section's name up to the slash, without .s and .w. `pid` -1 is every process.
+    `hook` is the section's name up to the slash, without .s and .w. `pid` -1 is every process, 0 this one. `map_fd` is
+    the map that an iterator over a map's elements goes through.
     """
 
     program: str
@@ -28,6 +33,7 @@ class Request(NamedTuple):
     cookie: int = 0
     hook: str = ""
     type: ProgType | int | None = None
+    map_fd: int = 0
 
     @property
     def doing(self) -> str:
@@ -77,11 +83,15 @@ class Link:
         return LinkInfo(*struct.unpack_from("=III", memory.bytes()))
 
     def detach(self) -> None:
-        """Detach at once, whoever else has the link open or pinned (BPF_LINK_DETACH, 5.9). Raises KernelError."""
+        """Detach at once, whoever else has the link open or pinned (BPF_LINK_DETACH, 5.9).
+
+        Raises KernelError: up to Linux 6.18 no tracing link can be detached so, only closed and unpinned.
+        """
         try:
             sys.bpf(Cmd.LINK_DETACH, attr.link_fd(self.fileno()))
         except OSError as error:
-            raise sys.refusal(f"detaching {self._what}", error) from error
+            hint = "links of this kind end when they are closed and unpinned"
+            raise sys.refusal(f"detaching {self._what}", error, hint) from error
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the program attached beyond this process, under a path on a bpffs. Raises KernelError, NotPermitted."""
@@ -93,7 +103,7 @@ class Link:
         bpffs.unpin(self.pinned, self._what)
         self.pinned = ""
 
-    def __enter__(self) -> Link:
+    def __enter__(self: _Same) -> _Same:
         return self
 
     def __exit__(
@@ -113,6 +123,17 @@ class IterLink(Link):
                 return file.read()
         except OSError as error:
             raise sys.refusal(f"reading the iterator of {self._what}", error) from error
+
+
+def refused(request: Request, error: OSError) -> KernelError:
+    """Our error for a refused attachment. E2BIG or EINVAL is what a kernel says to a cookie that it has no place for."""
+    if request.cookie and error.errno in (errno.E2BIG, errno.EINVAL):
+        return NotSupported(
+            f"{request.doing}: {sys.errno_name(error.errno)}: this kernel seems to take no cookie for it",
+            errno=error.errno,
+            hint="attach it without one",
+        )
+    return sys.refusal(request.doing, error)
 
 
 def create(request: Request, target_fd: int = 0, flags: int = 0, tail: bytes = b"") -> FileDescriptor:

@@ -50,7 +50,11 @@ def _linked(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ..
         _ioctl(event, attr.PERF_EVENT_IOC_SET_BPF, request.fd)
         _ioctl(event, attr.PERF_EVENT_IOC_ENABLE, 0)
         return (event,)
-    _ioctl(event, attr.PERF_EVENT_IOC_ENABLE, 0)
+    try:
+        _ioctl(event, attr.PERF_EVENT_IOC_ENABLE, 0)
+    except OSError:
+        link.close()
+        raise
     return link, event
 
 

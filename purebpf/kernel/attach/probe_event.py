@@ -20,6 +20,7 @@ from .. import sys, tracefs
 from .link import Link, Request
 from .perf import attach, open_event
 
+NUMBER = "0x[0-9a-fA-F]{1,15}|0|[1-9][0-9]{0,16}"  # an offset as targets write it; it and a file's size fit 64 bits
 _SYSFS = "/sys/bus/event_source/devices"
 _numbers = itertools.count()
 
@@ -92,7 +93,8 @@ def _write(root: int, pmu: str, line: str) -> None:
 
 def _remover(pmu: str, name: str) -> Callable[[], None]:
     def remove() -> None:
-        with tracefs.root() as (root, _path):
+        # A pinned link still holds it (EBUSY): it is then swept up when this process is gone, and so is the pin.
+        with suppress(OSError), tracefs.root() as (root, _path):
             _write(root, pmu, f"-:{name}")
 
     return remove

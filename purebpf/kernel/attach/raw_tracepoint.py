@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from ...errors import NotSupported
 from ...formats import attr
 from ...formats.abi import Cmd
-from .. import sys
+from .. import sys, tracefs
 from ..fd import FileDescriptor
-from .link import Link, Request
+from .link import Link, Request, refused
 
 
 def attach(request: Request) -> Link:
     """Attach to the tracepoint "name" (a category before it is ignored). Raises NotSupported if there is none."""
     name = request.target.rpartition("/")[2]
-    memory = sys.Buffer(name.encode() + b"\0")
+    memory = sys.Buffer(os.fsencode(name) + b"\0")
     try:
         fd = sys.bpf(Cmd.RAW_TRACEPOINT_OPEN, attr.raw_tracepoint_open(memory.address, request.fd, request.cookie))
     except OSError as error:
@@ -23,7 +24,7 @@ def attach(request: Request) -> Link:
             raise NotSupported(
                 f"{request.doing}: this kernel has no tracepoint {name}",
                 errno=error.errno,
-                hint="those that it has are listed in /sys/kernel/tracing/available_events, after the colon",
+                hint=tracefs.similar(name),
             ) from error
-        raise sys.refusal(request.doing, error) from error
+        raise refused(request, error) from error
     return Link(request.program, FileDescriptor(fd, f"link of {request.program!r}"))

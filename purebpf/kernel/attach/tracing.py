@@ -13,7 +13,7 @@ from ...formats import attr
 from ...formats.abi import Cmd
 from .. import sys
 from ..fd import FileDescriptor
-from .link import Link, Request, create
+from .link import Link, Request, create, refused
 
 
 def attach(request: Request) -> Link:
@@ -23,7 +23,7 @@ def attach(request: Request) -> Link:
         return Link(request.program, create(request, tail=tail))
     except OSError as error:
         if error.errno != errno.EINVAL or request.cookie:
-            raise sys.refusal(request.doing, error) from error
+            raise refused(request, error) from error
     try:
         fd = sys.bpf(Cmd.RAW_TRACEPOINT_OPEN, attr.raw_tracepoint_open(0, request.fd))
     except OSError as error:

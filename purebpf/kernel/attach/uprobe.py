@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import struct
 import sysconfig
 from pathlib import Path
@@ -20,9 +21,9 @@ from ...errors import Error, KernelError, NotSupported, ObjectError
 from ...formats.elf_symbols import function_offsets
 from .. import sys
 from .link import Link, Request, create
-from .probe_event import Place, attach_to
+from .probe_event import NUMBER, Place, attach_to
 
-_TARGET = re.compile(r"(.+):([^:+]+)(?:\+(0x[0-9a-fA-F]+|\d+))?")
+_TARGET = re.compile(rf"(.+):([^:+]+)(?:\+({NUMBER}))?")
 _RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
 
 
@@ -59,7 +60,7 @@ def attach_multi(request: Request) -> Link:
         cookies.address if request.cookie else 0,
         len(target.offsets),
         flags,
-        max(0, request.pid),
+        os.getpid() if request.pid == 0 else max(0, request.pid),  # 0 is every process here
     )
     try:
         return Link(request.program, create(request, tail=tail))
@@ -82,17 +83,23 @@ def _parse(request: Request) -> _Target:
     if found is None:
         raise ObjectError(f"{request.doing}: {request.target!r} is not FILE:FUNCTION", hint="e.g. libc.so.6:malloc")
     path = _find(request, found[1])
-    if re.fullmatch(r"0x[0-9a-fA-F]+|\d+", found[2]):
+    if re.fullmatch(NUMBER, found[2]):
         return _Target(path, [int(found[2], 0)])
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ObjectError(f"{request.doing}: {path}: {error.strerror}") from error
+    data = _content(request, path)
     more = int(found[3] or "0", 0)
     try:
         return _Target(path, [offset + more for offset in function_offsets(data, found[2])])
     except ObjectError as error:
         raise type(error)(f"{request.doing}: {path}: {error}", hint=error.hint) from error
+
+
+def _content(request: Request, path: str) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, a device read for ever
+            raise ObjectError(f"{request.doing}: {path} is no regular file")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ObjectError(f"{request.doing}: {path}: {error.strerror}") from error
 
 
 def _find(request: Request, name: str) -> str:
