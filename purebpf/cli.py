@@ -22,7 +22,7 @@ from .errors import (
     TracefsUnavailable,
     VerifierError,
 )
-from .tools import COMMANDS
+from .tools import COMMANDS, command
 from .tools.ending import Signalled, catch_signals, die_of
 from .tools.text import escape
 
@@ -40,7 +40,8 @@ STATUSES: dict[type[Error], int] = {
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process. `arguments` defaults to sys.argv[1:]."""
     _occupy_standard_streams()
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments).parse_args(arguments)
     catch_signals()
     try:
         status = _run(options)
@@ -65,7 +66,8 @@ def _occupy_standard_streams() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """For these arguments: only the command that they name is imported."""
     parser = argparse.ArgumentParser(
         prog="purebpf",
         description="BPF for Python, in pure Python.",
@@ -75,10 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"purebpf {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for name, command in COMMANDS.items():
-        sub = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION, epilog=parser.epilog)
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+    for name, help in COMMANDS.items():
+        sub = commands.add_parser(name, help=help, epilog=parser.epilog)
+        if name in arguments:
+            module = command(name)
+            sub.description = module.DESCRIPTION
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
     return parser
 
 

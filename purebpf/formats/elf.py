@@ -7,14 +7,14 @@ are listed, never read.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..errors import ElfError, ObjectError
 
 if TYPE_CHECKING:
+    from elftools.construct.lib.container import Container
     from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import Symbol
 
 _T = TypeVar("_T")
 
@@ -88,7 +88,7 @@ class ElfFile(NamedTuple):
 
 def read(data: bytes) -> ElfFile:
     """Read a relocatable ELF file for BPF. Raises ElfError: not an ELF file, not for BPF, damaged."""
-    return opened(data, lambda file: _collect(file, len(data)))
+    return _guarded(data, lambda: _Reader(data).read())
 
 
 def section_data(data: bytes, name: str) -> bytes:
@@ -106,65 +106,110 @@ def section_data(data: bytes, name: str) -> bytes:
 
 def opened(data: bytes, use: Callable[[ELFFile], _T]) -> _T:
     """What `use` makes of any ELF file. Raises ElfError where that is damaged."""
+    from elftools.elf.elffile import ELFFile  # late, as it is slow to import
+
+    return _guarded(data, lambda: use(ELFFile(io.BytesIO(data))))
+
+
+def _guarded(data: bytes, read: Callable[[], _T]) -> _T:
+    """What `read` gives; what pyelftools raises on the way becomes ElfError."""
     if data[:4] != b"\x7fELF":
         raise ElfError("not an ELF file", hint="give the .o that `clang -target bpf -g -O2 -c` wrote")
-    # Imported late: it takes longer than everything else here, and only reading an object needs it.
     from elftools.common.exceptions import ELFError as ForeignError
-    from elftools.elf.elffile import ELFFile
+    from elftools.construct import ConstructError
 
+    foreign = (ForeignError, ConstructError, ValueError, LookupError, TypeError, AttributeError)
     try:
-        return use(ELFFile(io.BytesIO(data)))
+        return read()
     except ObjectError:
         raise
-    except (ForeignError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError) as error:
+    except (*foreign, ArithmeticError, AssertionError) as error:
         # pyelftools 0.33 lets all of these out on damaged files (found by mutating objects).
         raise ElfError(f"damaged ELF file: {error or type(error).__name__}") from error
 
 
-def _collect(elf: ELFFile, length: int) -> ElfFile:
-    from elftools.elf.relocation import RelocationSection
-    from elftools.elf.sections import SymbolTableSection
+class _Reader:
+    """Reads with pyelftools's structures alone: its ELFFile imports a DWARF reader, twice as much work as all else."""
 
-    if elf["e_machine"] != "EM_BPF":
-        raise ElfError(f"an ELF file for {elf['e_machine']}, not for BPF", hint="compile with `clang -target bpf`")
-    if elf.elfclass != 64:
-        raise ElfError("a 32-bit ELF file; BPF objects are 64-bit")
-    sections: list[Section] = []
-    relocations: list[tuple[int, list[Relocation]]] = []
-    symbols: list[ElfSymbol] = []
-    left = length
-    for index, section in enumerate(elf.iter_sections()):
-        name, kind, size = section.name, str(section["sh_type"]), section["sh_size"]
-        left -= size if kind != "SHT_NOBITS" else 0
-        if kind == "SHT_NOBITS":
-            data = b""
-            if size >= _MAX_BSS:
-                raise ElfError(f"section {name!r} has {size} bytes, more than a map can hold")
-        elif section["sh_offset"] + size > length or left < 0:  # sections that overlap could add up to anything
-            raise ElfError(f"section {name!r} reaches beyond the file's {length} bytes")
-        elif section["sh_flags"] & SHF_COMPRESSED:  # pyelftools would inflate it, to any size
+    def __init__(self, data: bytes) -> None:
+        from elftools.elf.structs import ELFStructs
+
+        self._data, self._left = data, len(data)
+        self._byte_order = "little" if data[5:6] == b"\1" else "big"
+        self._structs = ELFStructs(self._byte_order == "little", 64)
+        self._structs.create_basic_structs()
+        self._structs.create_advanced_structs()
+        self._header = self._structs.Elf_Ehdr.parse(data[:64])
+        if self._header["e_machine"] != "EM_BPF":
+            machine = self._header["e_machine"]
+            raise ElfError(f"an ELF file for {machine}, not for BPF", hint="compile with `clang -target bpf`")
+        if data[4] != 2:
+            raise ElfError("a 32-bit ELF file; BPF objects are 64-bit")
+
+    def read(self) -> ElfFile:
+        """All sections, the symbols, and the relocations of what is loaded."""
+        headers = [self._section_header(index) for index in range(self._header["e_shnum"])]
+        names = self._content(headers[self._header["e_shstrndx"]], "of names")
+        sections = [self._section(index, header, names) for index, header in enumerate(headers)]
+        symbols: list[ElfSymbol] = []
+        for section, header in zip(sections, headers):
+            if section.type == "SHT_SYMTAB":
+                symbols = self._symbols(section, sections[header["sh_link"]].data)
+            elif section.type == "SHT_REL":
+                if not 0 < header["sh_info"] < len(sections):
+                    raise ElfError(f"relocations for section {header['sh_info']}; there are {len(sections)}")
+                target = sections[header["sh_info"]]
+                if target.executable or target.name == ".maps":  # those of BTF and DWARF are for linkers
+                    target.relocations.extend(self._relocations(section))
+        return ElfFile(self._byte_order, sections, symbols)
+
+    def _section_header(self, index: int) -> Container:
+        at = self._header["e_shoff"] + index * self._header["e_shentsize"]
+        header: Container = self._structs.Elf_Shdr.parse(self._data[at : at + 64])
+        return header
+
+    def _section(self, index: int, header: Container, names: bytes) -> Section:
+        name = _string(names, header["sh_name"])
+        skipped = header["sh_type"] in ("SHT_NOBITS", "SHT_NULL")
+        if header["sh_size"] >= _MAX_BSS:
+            raise ElfError(f"section {name!r} has {header['sh_size']} bytes, more than a map can hold")
+        if header["sh_flags"] & SHF_COMPRESSED:  # one could be inflated to any size
             raise ElfError(f"section {name!r} is compressed; BPF loaders take none such")
-        else:
-            data = b"" if name.startswith((".debug_", ".rel.debug_")) else section.data()
-        if isinstance(section, RelocationSection) and kind == "SHT_REL":
-            if not name.startswith(".rel.debug_"):
-                rows = [
-                    Relocation(r["r_offset"], r["r_info_type"], r["r_info_sym"]) for r in section.iter_relocations()
-                ]
-                relocations.append((section["sh_info"], rows))
-        elif isinstance(section, SymbolTableSection) and kind == "SHT_SYMTAB":
-            symbols = [_symbol(s) for s in section.iter_symbols()]
-        sections.append(Section(index, name, kind, section["sh_flags"], data, size, []))
-    for target, rows in relocations:
-        if not 0 < target < len(sections):
-            raise ElfError(f"relocations for section {target}; there are {len(sections)}")
-        sections[target].relocations.extend(rows)
-    return ElfFile("little" if elf.little_endian else "big", sections, symbols)
+        data = b"" if skipped or name.startswith((".debug_", ".rel.debug_")) else self._content(header, name)
+        return Section(index, name, str(header["sh_type"]), header["sh_flags"], data, header["sh_size"], [])
+
+    def _content(self, header: Container, name: str) -> bytes:
+        start, size = header["sh_offset"], header["sh_size"]
+        self._left -= size
+        if start + size > len(self._data) or self._left < -len(
+            self._data
+        ):  # overlapping, they could add up to anything
+            raise ElfError(f"section {name!r} reaches beyond the file's {len(self._data)} bytes")
+        return self._data[start : start + size]
+
+    def _symbols(self, section: Section, names: bytes) -> list[ElfSymbol]:
+        entries = (self._structs.Elf_Sym.parse(row) for row in _rows(section.data, 24))
+        return [_symbol(entry, names) for entry in entries]
+
+    def _relocations(self, section: Section) -> list[Relocation]:
+        entries = (self._structs.Elf_Rel.parse(row) for row in _rows(section.data, 16))
+        return [Relocation(e["r_offset"], e["r_info_type"], e["r_info_sym"]) for e in entries]
 
 
-def _symbol(symbol: Symbol) -> ElfSymbol:
-    entry = symbol.entry
+def _rows(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def _string(table: bytes, offset: int) -> str:
+    end = table.find(b"\0", offset)
+    if end < 0:
+        raise ElfError(f"a name at offset {offset} of a string table of {len(table)} bytes")
+    return table[offset:end].decode("utf-8", "backslashreplace")
+
+
+def _symbol(entry: Container, names: bytes) -> ElfSymbol:
     index, info = entry["st_shndx"], entry["st_info"]
     section = index if isinstance(index, int) else 0  # pyelftools spells the reserved ones as strings
     hidden = entry["st_other"]["visibility"] in ("STV_HIDDEN", "STV_INTERNAL")
-    return ElfSymbol(symbol.name, section, entry["st_value"], entry["st_size"], info["type"], info["bind"], hidden)
+    name = _string(names, entry["st_name"])
+    return ElfSymbol(name, section, entry["st_value"], entry["st_size"], str(info["type"]), str(info["bind"]), hidden)

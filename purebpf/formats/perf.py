@@ -58,6 +58,7 @@ class PerfRing:
         if not available:
             return Drained([], 0)
         if available > self.size:
+            self._positions[TAIL] = head
             raise RingCorrupt(f"perf ring of {self.size} bytes: data_head {head:#x} and data_tail {tail:#x}")
         self._fence()
         content = self._copy(tail & self.size - 1, available)
@@ -88,7 +89,9 @@ def _parse(content: bytes) -> Drained:
             if len(body) < 4 or length > len(body) - 4:
                 raise RingCorrupt(f"a perf sample of {len(body)} bytes says that {length} of them are data")
             records.append(body[4 : 4 + length])
-        elif kind == LOST and len(body) >= 16:
+        elif kind == LOST:
+            if len(body) < 16:
+                raise RingCorrupt(f"a perf record of lost ones of {len(body)} bytes")
             lost += struct.unpack_from("=QQ", body)[1]
         at += size
     return Drained(records, lost)

@@ -1,7 +1,19 @@
-"""One file, one command: HELP, DESCRIPTION, add_arguments(parser), run(options)."""
+"""One file, one command: DESCRIPTION, add_arguments(parser), run(options)."""
 
+from __future__ import annotations
+
+from importlib import import_module
 from types import ModuleType
 
-from . import inspect, probe, run, trace_exec
+# Command -> its line of help. Its file is named after it, and imported when it is asked for.
+COMMANDS = {
+    "trace-exec": "print each execve on this machine, live",
+    "run": "load any BPF object, attach it, print its records",
+    "inspect": "show what is in a BPF object, without root",
+    "probe": "list what this kernel's BPF can do",
+}
 
-COMMANDS: dict[str, ModuleType] = {"trace-exec": trace_exec, "run": run, "inspect": inspect, "probe": probe}
+
+def command(name: str) -> ModuleType:
+    """The module of a command."""
+    return import_module(f".{name.replace('-', '_')}", __name__)

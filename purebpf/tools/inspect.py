@@ -27,7 +27,6 @@ from ..object import read
 from .ending import write_lines
 from .text import escape
 
-HELP = "show what is in a BPF object, without root"
 DESCRIPTION = "Show an object's sections, maps, programs, variables, externs, CO-RE relocations and code."
 
 Row = dict[str, Any]

@@ -16,7 +16,6 @@ from ..kernel import attach, probe, vmlinux
 from ..kernel.sys import require_supported
 from .ending import write_lines
 
-HELP = "list what this kernel's BPF can do"
 DESCRIPTION = "Try which map types, program types, helpers and other features this kernel has. Needs root."
 
 _WORDS = {True: "yes", False: "no", None: "refused"}

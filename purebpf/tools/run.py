@@ -29,7 +29,6 @@ from .ending import check_reader, hold_signals, waiting, write_lines
 from .options import add_ending, add_verifier_log
 from .text import escape
 
-HELP = "load any BPF object, attach it, print its records"
 DESCRIPTION = "Load an object, attach its programs where their sections say, and print what comes out of its buffers."
 
 _TICK = 0.5  # seconds: how soon lost records and a closed pipe are noticed when nothing happens

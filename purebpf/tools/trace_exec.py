@@ -25,7 +25,6 @@ from .ending import check_reader, hold_signals, waiting, write_lines
 from .options import add_ending, add_verifier_log
 from .text import escape
 
-HELP = "print each execve on this machine, live"
 DESCRIPTION = "Print a line for each execve(2) on this machine as it is entered, until Ctrl-C."
 
 _HEAD = struct.Struct("=Ii")
