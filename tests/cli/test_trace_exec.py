@@ -279,7 +279,7 @@ def test_without_privileges_it_is_status_5_and_names_the_capabilities() -> None:
 @kernel
 def test_an_ordinary_user_is_refused_with_our_message() -> None:
     code = (
-        "import os, locale, shutil; from purebpf.cli import main, _parser; _parser().format_help(); import elftools.elf.elffile, elftools.elf.relocation\n"
+        "import os, locale, shutil; from purebpf.cli import main, _parser; _parser(['trace-exec']).format_help(); import elftools.elf.structs\n"
         "from purebpf import *; load_ = parse(prebuilt('trace_exec').read_bytes())\n"
         "import purebpf.tools.trace_exec as t; t.load = lambda _: load(load_)\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); main(['trace-exec'])\n"
@@ -318,7 +318,7 @@ def test_tracefs_not_readable_is_status_6() -> None:
         "--mount",
         "bash",
         "-c",
-        'mount -t tracefs -o uid=1,gid=1,mode=700 t /sys/kernel/tracing; exec "$@"',
+        'umount -l /sys/kernel/tracing 2>/dev/null; mount -t tracefs -o uid=1,gid=1,mode=700 t /sys/kernel/tracing; exec "$@"',
         "-",
     )
     result = finished(prefix=(*prepare, *without("-all,+bpf,+perfmon")))
