@@ -17,6 +17,7 @@ is made when somebody asks for it.
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from bisect import bisect_right
@@ -224,11 +225,13 @@ class Btf:
     def find(self, name: str, kinds: frozenset[Kind] | Kind, *, flavours: bool = False) -> list[Type]:
         """The types of this name among `kinds`, base first, in the order of their ids.
 
-        With `flavours` also those that are named so up to three underscores (task_struct___old).
+        With `flavours` also those whose `essential` name this is (task_struct___old).
         """
         wanted = kinds if isinstance(kinds, frozenset) else frozenset({kinds})
         found = self.base.find(name, wanted, flavours=flavours) if self.base else []
-        ids = {i for end in (b"\0", b"___")[: 1 + flavours] for i in self._named(name.encode(), end)}
+        ids = set(self._named(name.encode()))
+        for offset in self._flavours.get(name, ()) if flavours else ():
+            ids.update(self._named_at(offset))
         return found + [self.type(i) for i in sorted(ids) if self.kind(i) in wanted]
 
     def close_to(self, name: str, kind: Kind, prefix: str = "") -> list[str]:
@@ -241,14 +244,27 @@ class Btf:
                     names.append(other)
         return get_close_matches(name, names, 3)
 
-    def _named(self, name: bytes, end: bytes) -> Iterator[int]:
-        """Ids of the types whose name is `name` followed by `end`. A name may be the tail of another string."""
+    @cached_property
+    def _flavours(self) -> dict[str, list[int]]:
+        """Essential name -> offsets of the strings that are flavours of it, those of the base included."""
+        found = {name: list(offsets) for name, offsets in self.base._flavours.items()} if self.base else {}
+        at = self.strings.find(b"___")
+        while at >= 0:
+            start = self.strings.rfind(b"\0", 0, at) + 1
+            name = self.string(self._first_string + start)
+            if essential(name) != name:
+                found.setdefault(essential(name), []).append(self._first_string + start)
+            at = self.strings.find(b"___", start + len(name.encode()))
+        return found
+
+    def _named(self, name: bytes) -> Iterator[int]:
+        """Ids of the types of this name. A name may be the tail of another string."""
         home: Btf | None = self
         while name and home:
-            at = home.strings.find(name + end)
+            at = home.strings.find(name + b"\0")
             while at >= 0:
                 yield from self._named_at(home._first_string + at)
-                at = home.strings.find(name + end, at + 1)
+                at = home.strings.find(name + b"\0", at + 1)
             home = home.base
 
     def _named_at(self, offset: int) -> Iterator[int]:
@@ -336,6 +352,15 @@ class Btf:
     def owner(self, word: int) -> int:
         """The id of the type in whose words this one lies."""
         return self._first + bisect_right(self._at, word) - 1
+
+
+_FLAVOUR = re.compile(r"(.*[^_])___[^_]")
+
+
+def essential(name: str) -> str:
+    """The name without its flavour: task_struct for task_struct___old (libbpf's bpf_core_essential_name_len)."""
+    found = _FLAVOUR.match(name) if "___" in name else None
+    return found[1] if found else name
 
 
 _KINDS = {int(kind): kind for kind in Kind}

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from ..errors import BtfError, RelocationError
 from .abi import CoreKind
-from .btf import COMPOSITES, ENUMS, Btf, Kind, Type
-from .core_spec import ENUM_KINDS, TYPE_KINDS, Access, candidate_kinds, essential, find_access, local_access
+from .btf import COMPOSITES, ENUMS, Btf, Kind, Type, essential
+from .core_spec import ENUM_KINDS, TYPE_KINDS, Access, candidate_kinds, find_access, local_access
 from .insn import CALL, LD_IMM64, SIZE
 from .spec import CoreRelocation
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import BtfError
 from .abi import CoreKind
-from .btf import COMPOSITES, ENUMS, MAX_DEPTH, Btf, Kind, Member, Type, kind_name
+from .btf import COMPOSITES, ENUMS, MAX_DEPTH, Btf, Kind, Member, Type, essential, kind_name
 
 FIELD_KINDS = frozenset(
     {
@@ -66,12 +66,6 @@ class Access(NamedTuple):
             elif number or step.number:
                 text += f"[{step.number}]"
         return text
-
-
-def essential(name: str) -> str:
-    """The name without its flavour: task_struct for task_struct___old."""
-    at = name.find("___", 1)
-    return name[:at] if at > 0 and len(name) > at + 3 else name
 
 
 def local_access(btf: Btf, type_id: int, access: str, kind: CoreKind) -> Access:

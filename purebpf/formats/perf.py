@@ -49,7 +49,8 @@ class PerfRing:
         return self._positions[HEAD] != self._positions[TAIL]
 
     def drain(self) -> Drained:
-        """Take everything that is there. The payloads are copies; a sample's padding, up to 7 bytes, is among them.
+        """Take everything that is there. The payloads are copies; a sample's padding is among them: up to 7 bytes, and
+        whatever the ring held there before.
 
         Raises RingCorrupt when positions or headers contradict each other. All that was there is then given up.
         """

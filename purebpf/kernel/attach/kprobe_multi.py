@@ -12,7 +12,7 @@ import itertools
 import re
 import struct
 
-from ...errors import NotSupported, TracefsUnavailable
+from ...errors import NotSupported
 from .. import kallsyms, sys, tracefs
 from .link import Link, Request, create
 
@@ -48,8 +48,8 @@ def attach(request: Request) -> Link:
 def _traceable(pattern: str) -> list[str]:
     try:
         with tracefs.root() as (root, _path), open(f"/proc/self/fd/{root}/available_filter_functions") as file:
-            names = {line.split()[0] for line in file}
-    except (OSError, TracefsUnavailable):
+            names = {line.split()[0] for line in file if not line.startswith("__ftrace_invalid_address__")}
+    except OSError:  # TracefsUnavailable is one
         return kallsyms.functions(pattern)
     matches = re.compile(fnmatch.translate(pattern)).match
     return sorted(filter(matches, names))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from ...errors import NotSupported
+from ...errors import Error, NotSupported
 from ...formats import attr
 from ...formats.abi import AttachType
 from .. import sys
@@ -30,12 +30,12 @@ def attach(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ...
     """
     try:
         return _linked(request, event)
+    except Error:
+        event.close()
+        raise
     except OSError as error:
         event.close()
         raise sys.refusal(request.doing, error) from error
-    except NotSupported:
-        event.close()
-        raise
 
 
 def _linked(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ...]:
