@@ -15,9 +15,9 @@ from .errors import ClosedError, Error, ObjectError
 from .formats import link
 from .formats.abi import MapFlags, MapType
 from .formats.btf import Btf
-from .formats.core_relo import Resolver, Target
+from .formats.core_relo import Outcome, Resolver, Target
 from .formats.parse import parse
-from .formats.spec import ObjectSpec, ProgramSpec
+from .formats.spec import CoreRelocation, ObjectSpec, ProgramSpec
 from .kernel import attach_target, bpffs, maps, probe, verifier, vmlinux
 from .kernel import btf as kernel_btf
 from .kernel.attach import Link
@@ -165,7 +165,8 @@ class _Loader:
         self._obj, self._spec, self._pin_path, self._loading = obj, obj.spec, pin_path, loading
         self._running: Btf | None = None
         self._externs = Externs(obj.spec, self._kernel, loading)
-        self._resolver = self._make_resolver(btf)
+        self._btf = btf
+        self._resolver: Resolver | None = None
         uploaded = kernel_btf.upload(obj.spec.btf) if obj.spec.btf else None
         self._btf_fd = uploaded.owner.fileno() if uploaded else 0
         self._functions = bool(uploaded and uploaded.functions)
@@ -190,13 +191,13 @@ class _Loader:
             self._running = vmlinux.vmlinux()
         return self._running
 
-    def _make_resolver(self, btf: Btf | None) -> Resolver | None:
-        everything = [*self._spec.programs.values(), *self._spec.functions.values()]
-        if self._spec.btf is None or not any(function.relocations for function in everything):
-            return None
-        if btf:
-            return Resolver(self._spec.btf, Target(btf))
-        return Resolver(self._spec.btf, Target(self._kernel(), lambda: [*vmlinux.modules(self._kernel()).values()]))
+    def _resolve(self, relocation: CoreRelocation) -> Outcome:
+        """The kernel's BTF is read when the first relocation needs it: a kernel may have none."""
+        if self._resolver is None:
+            assert self._spec.btf is not None  # or there were no relocations
+            modules = (list) if self._btf else lambda: [*vmlinux.modules(self._kernel()).values()]
+            self._resolver = Resolver(self._spec.btf, Target(self._btf or self._kernel(), modules))
+        return self._resolver.resolve(relocation)
 
     def _create(self, name: str) -> Map:
         spec = self._spec.maps[name]
@@ -244,7 +245,7 @@ class _Loader:
             self._externs.check_kconfig(code)
         except Error as error:
             raise _of_program(spec, error) from error
-        if not probe.FEATURES["probe_read_kernel"]():
+        if link.calls(code, link.OLD_PROBE_READS) and not probe.FEATURES["probe_read_kernel"]():
             link.replace_helpers(code, link.OLD_PROBE_READS)
         target = attach_target.find(spec, self._kernel, self._loading)
         context = verifier.Context(
@@ -259,7 +260,7 @@ class _Loader:
 
     def _code(self, spec: ProgramSpec) -> link.Code:
         try:
-            return link.assemble(self._spec, spec, self._resolver)
+            return link.assemble(self._spec, spec, self._resolve)
         except Error as error:
             raise _of_program(spec, error) from error
 

@@ -32,6 +32,7 @@ from ..errors import BtfError
 MAGIC = 0xEB9F
 MAX_DEPTH = 32  # the kernel's own limit on nested types (kernel/bpf/btf.c, MAX_RESOLVE_DEPTH)
 _HEADER = 6  # words
+_LONGEST = 1 << 12  # bytes of a name and its NUL; the kernel takes 512 (KSYM_NAME_LEN)
 
 
 class Kind(IntEnum):
@@ -166,15 +167,15 @@ class Btf:
         return hash(self.data)
 
     def string(self, offset: int) -> str:
-        """The NUL-terminated string at `offset`."""
+        """The NUL-terminated string at `offset`. Many types may share a long one, so its length is limited."""
         if self.base and offset < self._first_string:
             return self.base.string(offset)
         start = offset - self._first_string
-        end = self.strings.find(b"\0", start)
+        end = self.strings.find(b"\0", start, start + _LONGEST)
         if start >= len(self.strings) or end < 0:
             if not offset:
                 return ""
-            raise BtfError(f".BTF: no string at offset {offset} of the string section")
+            raise BtfError(f".BTF: no string of up to {_LONGEST - 1} bytes at offset {offset} of the string section")
         return self.strings[start:end].decode("utf-8", "backslashreplace")
 
     def word(self, type_id: int) -> int:

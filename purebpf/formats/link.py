@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from ..errors import RelocationError
 from . import insn
 from .abi import Pseudo, PseudoCall
-from .core_relo import Resolver, patch
+from .core_relo import Outcome, patch
 from .insn import SIZE
-from .spec import FunctionSpec, Line, ObjectSpec, ProgramSpec, Reference, ReferenceKind
+from .spec import CoreRelocation, FunctionSpec, Line, ObjectSpec, ProgramSpec, Reference, ReferenceKind
 
 POISONED_KFUNC = 2002000000  # libbpf's number for a call to a kernel function that is not there
 _HALF = (1 << 32) - 1
@@ -75,8 +75,11 @@ class Code:
         struct.pack_into(self._order + "I", self.code, at + SIZE + 4, high & _HALF)
 
 
-def assemble(spec: ObjectSpec, program: ProgramSpec, resolver: Resolver | None) -> Code:
-    """Link a program. `resolver` is needed if it has CO-RE relocations.
+Resolve = Callable[[CoreRelocation], Outcome]
+
+
+def assemble(spec: ObjectSpec, program: ProgramSpec, resolve: Resolve) -> Code:
+    """Link a program. `resolve` is asked for each CO-RE relocation (Resolver.resolve).
 
     Raises RelocationError for a reference to nothing, a contradictory relocation, or code of odd length.
     """
@@ -90,8 +93,8 @@ def assemble(spec: ObjectSpec, program: ProgramSpec, resolver: Resolver | None) 
             function = spec.programs.get(name) or spec.functions.get(name)
             if function is None:
                 raise RelocationError(f"program {program.name!r} calls {name!r}, which the object does not have")
-            calls = _append(code, function, resolver)
-            wanted += reversed([call for call in calls if call not in starts])
+            called = _append(code, function, resolve)
+            wanted += reversed([name for name in called if name not in starts])
     for reference in code.references:
         if reference.kind in (ReferenceKind.CALL, ReferenceKind.FUNCTION):
             distance = starts[reference.name] - reference.slot - 1
@@ -102,7 +105,7 @@ def assemble(spec: ObjectSpec, program: ProgramSpec, resolver: Resolver | None) 
     return code
 
 
-def _append(code: Code, function: FunctionSpec, resolver: Resolver | None) -> list[str]:
+def _append(code: Code, function: FunctionSpec, resolve: Resolve) -> list[str]:
     """Put a function behind the code. The names of the functions that it calls or takes the address of."""
     start = len(code.code) // SIZE
     own = bytearray(function.code)
@@ -110,9 +113,7 @@ def _append(code: Code, function: FunctionSpec, resolver: Resolver | None) -> li
         raise RelocationError(f"function {function.name!r} has {len(own)} bytes: not a multiple of {SIZE}")
     for relocation in function.relocations:
         where = f"function {function.name!r}, instruction {relocation.slot}"
-        if resolver is None:
-            raise RelocationError(f"{where}: a CO-RE relocation, and no BTF of a kernel to resolve it against")
-        reason = patch(own, resolver.resolve(relocation), code.byte_order, where)
+        reason = patch(own, resolve(relocation), code.byte_order, where)
         if reason:
             code.poisoned[start + relocation.slot] = reason
     code.code += own
@@ -157,9 +158,19 @@ def _bind_extern(code: Code, reference: Reference, found: Extern, kfunc_slot: Ca
         code.set_wide(reference.slot, 0, found.address, found.address >> 32)
 
 
+def _helper(code: Code, slot: int) -> int:
+    number: int = struct.unpack_from("<i" if code.byte_order == "little" else ">i", code.code, slot * SIZE + 4)[0]
+    return number
+
+
+def calls(code: Code, helpers: Collection[int]) -> bool:
+    """Does it call one of these helpers?"""
+    return any(_helper(code, slot) in helpers for slot in insn.helper_calls(bytes(code.code), code.byte_order))
+
+
 def replace_helpers(code: Code, replacements: Mapping[int, int]) -> None:
     """Call other helpers instead: for kernels that lack the newer ones."""
     for slot in insn.helper_calls(bytes(code.code), code.byte_order):
-        number = struct.unpack_from("<i" if code.byte_order == "little" else ">i", code.code, slot * SIZE + 4)[0]
+        number = _helper(code, slot)
         if number in replacements:
             code.set(slot, PseudoCall.HELPER, replacements[number])

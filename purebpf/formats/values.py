@@ -255,8 +255,8 @@ class Composite(Codec):
         return place.codec.wrap(number) if place.codec.wrap else number
 
     def _write(self, value: Any) -> bytes:
-        if type(value) is self._class and self._has_overlaps:
-            return bytes(vars(value)[_MEMORY])
+        if isinstance(value, Value) and value._fields == self._class._fields and hasattr(value, _MEMORY):
+            return self.encode(getattr(value, _MEMORY))
         memory = bytearray(self.size)
         given = self._given(value)
         self._refuse_overlaps([place for place, _member in given])

@@ -51,7 +51,7 @@ from purebpf.formats.link import assemble
 spec = parse(Path(sys.argv[1]).read_bytes())
 begin = time.perf_counter()
 target = Target(Btf(Path("/sys/kernel/btf/vmlinux").read_bytes()))
-assemble(spec, spec.programs["fifty"], Resolver(spec.btf, target))
+assemble(spec, spec.programs["fifty"], Resolver(spec.btf, target).resolve)
 print(time.perf_counter() - begin, next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])
 """
 PLAIN = """

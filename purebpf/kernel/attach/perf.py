@@ -35,7 +35,8 @@ def attach(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ...
         raise
     except OSError as error:
         event.close()
-        raise sys.refusal(request.doing, error) from error
+        hint = "it is attached there already, and the kernel takes it once" if error.errno == errno.EEXIST else ""
+        raise sys.refusal(request.doing, error, hint) from error
 
 
 def _linked(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ...]:

@@ -7,11 +7,10 @@ after the process, removed when the link is closed, and those of processes that 
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ...errors import NotSupported
@@ -22,7 +21,6 @@ from .perf import attach, open_event
 
 NUMBER = "0x[0-9a-fA-F]{1,15}|0|[1-9][0-9]{0,16}"  # an offset as targets write it; it and a file's size fit 64 bits
 _SYSFS = "/sys/bus/event_source/devices"
-_numbers = itertools.count()
 
 
 class Place(NamedTuple):
@@ -62,10 +60,8 @@ def _pmu(place: Place) -> tuple[int, int] | None:
 
 
 def _in_tracefs(request: Request, place: Place) -> Link:
-    name = f"purebpf_{os.getpid()}/p{next(_numbers)}"
-    separator = "+" if place.pmu == "kprobe" else ":"
-    where = f"{place.subject}{separator}{place.offset:#x}"
-    with tracefs.root() as (root, _path):
+    name = f"purebpf_{os.getpid()}/p{os.urandom(8).hex()}"  # this number may be another process's in another container
+    with tracefs.root() as (root, _path), _written(place) as where:
         if not os.access(f"/proc/self/fd/{root}/{place.pmu}_events", os.F_OK):
             raise NotSupported(
                 f"{request.doing}: this kernel has no {place.pmu}s",
@@ -81,6 +77,19 @@ def _in_tracefs(request: Request, place: Place) -> Link:
         except BaseException:
             _write(root, place.pmu, f"-:{name}")
             raise
+
+
+@contextmanager
+def _written(place: Place) -> Iterator[str]:
+    """The place as tracefs reads it. A file is given by descriptor, as spaces and # in its name would end it there."""
+    if place.pmu == "kprobe":
+        yield f"{place.subject}+{place.offset:#x}"
+        return
+    file = os.open(place.subject, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{file}:{place.offset:#x}"
+    finally:
+        os.close(file)
 
 
 def _write(root: int, pmu: str, line: str) -> None:

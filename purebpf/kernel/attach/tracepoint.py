@@ -6,6 +6,7 @@ runs on every CPU (kernel/trace/bpf_trace.c, perf_event_attach_bpf_prog).
 
 from __future__ import annotations
 
+from ...errors import KernelError, ObjectError
 from ...formats import attr
 from .. import sys, tracefs
 from .link import Link, Request
@@ -14,7 +15,12 @@ from .perf import open_event, single
 
 def attach(request: Request) -> Link:
     """Attach to "category/name". Raises ObjectError, NotSupported, TracefsUnavailable, NotPermitted, KernelError."""
-    number = tracefs.tracepoint_id(request.target)
+    try:
+        number = tracefs.tracepoint_id(request.target)
+    except KernelError as error:
+        raise type(error)(f"{request.doing}: {error}", errno=error.errno, hint=error.hint) from error
+    except ObjectError as error:
+        raise ObjectError(f"{request.doing}: {error}") from error
     try:
         event = open_event(request, attr.perf_event(attr.PERF_TYPE_TRACEPOINT, number, sample=1), -1, 0)
     except OSError as error:
