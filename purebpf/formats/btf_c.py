@@ -1,24 +1,67 @@
-"""BTF as C: declarations for people, and all types of a BTF as a header that a compiler takes (a vmlinux.h)."""
+"""BTF as C: declarations and definitions for people, and all types as a header that clang takes (a vmlinux.h).
+
+The header puts each type behind those that it holds by value; a struct that is only pointed to is declared before
+all. Where types share a name, the second is called `name___2`, as bpftool does; to CO-RE that is a flavour of `name`.
+Compiled again, structs have the same sizes and offsets: gaps that no compiler leaves by itself become bit-fields
+without a name, and structs that are denser than their members' alignment get `packed`.
+
+Not kept, for C has no words for it or another target says otherwise: tags, alignment beyond the natural one (its gaps
+are kept), and what the compiler has built in (`__builtin_va_list`, `long double`).
+
+A stranger's BTF can describe, in a few bytes, a declaration that takes for ever to print. So the work is limited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import BtfError
-from .btf import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Btf, Kind, Member, Type
+from .btf import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Btf, Kind, Member, Type, kind_name
 
+_MOST_WORK = 1 << 25  # characters of all declarations, and some for each; a kernel's BTF takes an eighth
 _KEYWORDS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
-_QUALIFIERS = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
+_WORDS = {Kind.CONST: "const ", Kind.VOLATILE: "volatile ", Kind.RESTRICT: "restrict ", Kind.TYPE_TAG: ""}
+_ENUM_MODES = {1: "byte", 2: "HI"}  # GCC's machine modes, for enums that are not an int
+_DEFINED = COMPOSITES | ENUMS | {Kind.TYPEDEF}
+_SIZELESS = frozenset({Kind.VOID, Kind.FWD, Kind.FUNC_PROTO})
+_BEFORE = """#ifndef __VMLINUX_H__
+#define __VMLINUX_H__
+
+#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute push (__attribute__((preserve_access_index)), apply_to = record)
+#endif
+
+"""
+_AFTER = """#ifndef BPF_NO_PRESERVE_ACCESS_INDEX
+#pragma clang attribute pop
+#endif
+
+#endif /* __VMLINUX_H__ */
+"""
 
 
 def declaration(btf: Btf, type_id: int, name: str = "") -> str:
-    """`char comm[16]`, `int (*handler)(struct request *, …)`. Raises BtfError where types form a loop."""
-    return _Printer(btf).declare(type_id, name, 0)
+    """`char comm[16]`, `int (*handler)(struct request *, ...)`.
+
+    Raises BtfError where types form a loop, and for what no variable can be, such as a DATASEC.
+    """
+    return _Printer(btf).declare(type_id, name)
+
+
+def definition(btf: Btf, type_id: int) -> str:
+    """A struct, union, enum or typedef with its members, `;` at the end. Gaps are not shown. Raises BtfError."""
+    type_ = btf.type(type_id)
+    if type_.kind not in _DEFINED:
+        raise BtfError(f".BTF: type {type_id} ({kind_name(type_.kind)} {type_.name!r}) has no definition")
+    return _Printer(btf).define(type_)
 
 
 def dump(btf: Btf) -> str:
-    """All named types, each once and after what it needs, as C. Raises BtfError where types form a loop."""
-    return _Printer(btf).dump()
+    """All types, those of the base too, each once and after what it needs, as a header with bpftool's guards.
+
+    Raises BtfError where types hold one another in a loop, or are more than can be printed.
+    """
+    return _Header(btf).text()
 
 
 class _Printer:
@@ -26,198 +69,235 @@ class _Printer:
         self._btf = btf
         self._names: dict[int, str] = {}
         self._taken: dict[tuple[bool, str], int] = {}
-        self._alignments: dict[int, int] = {}
+        self._work = 0
 
     # Names. Tags of structs, unions and enums are one space, typedefs and enumerators the other.
 
-    def _name(self, type_: Type) -> str:
-        """The type's name, with ___2 and so on where another type has it already, as bpftool does."""
+    def name(self, type_: Type) -> str:
+        """The type's name, or the next free of name___2, name___3 and so on."""
         if type_.id not in self._names:
-            space = (type_.kind != Kind.TYPEDEF, type_.name)
-            number = self._taken[space] = self._taken.get(space, 0) + 1
-            self._names[type_.id] = type_.name + (f"___{number}" if number > 1 else "")
+            self._names[type_.id] = self._free(type_.kind != Kind.TYPEDEF, type_.name)
         return self._names[type_.id]
+
+    def _free(self, is_tag: bool, name: str) -> str:
+        taken, free = self._taken, name
+        while (is_tag, free) in taken:
+            taken[is_tag, name] += 1
+            free = f"{name}___{taken[is_tag, name]}"
+        taken[is_tag, free] = 1
+        return free
 
     # Declarations.
 
-    def declare(self, type_id: int, name: str, depth: int) -> str:
-        """A declarator is built from the inside out: the name, then arrays, functions and pointers around it."""
+    def declare(self, type_id: int, name: str, depth: int = 0, words: str = "") -> str:
+        """A declarator is built from the inside out: the name, then arrays, functions and pointers around it.
+
+        `words` are the qualifiers on the way, each with a blank behind it.
+        """
         if depth > MAX_DEPTH:
             raise BtfError(f".BTF: types nest deeper than {MAX_DEPTH} at type {type_id}")
         type_ = self._btf.type(type_id)
-        if type_.kind == Kind.PTR:
-            return self._pointer(type_, name, depth)
-        if type_.kind == Kind.ARRAY:
-            element, count = self._btf.array(type_)
-            return self.declare(element, f"{name}[{count}]", depth + 1)
-        if type_.kind == Kind.FUNC_PROTO:
-            return self.declare(type_.size_or_type, f"{name}({self._parameters(type_, depth)})", depth + 1)
-        if type_.kind in QUALIFIERS:
-            return self._qualified(type_, name, depth)
-        return f"{self._base(type_, depth)} {name}".rstrip()
+        if type_.kind not in _DECLARERS:
+            raise BtfError(f".BTF: nothing can be of type {type_id} ({kind_name(type_.kind)} {type_.name!r})")
+        text = _DECLARERS[Kind(type_.kind)](self, type_, name, depth + 1, words)
+        self._work += len(text) + 8
+        if self._work > _MOST_WORK:
+            raise BtfError(f".BTF: more than {_MOST_WORK} characters of declarations, at type {type_id}")
+        return text
 
-    def _pointer(self, type_: Type, name: str, depth: int) -> str:
+    def pointer(self, type_: Type, name: str, depth: int, words: str) -> str:
         target = self._btf.resolve(type_.size_or_type, QUALIFIERS)
-        starred = f"*{name}"
+        starred = f"*{words}{name}".rstrip()
         if target.kind in (Kind.ARRAY, Kind.FUNC_PROTO):
             starred = f"({starred})"
-        return self.declare(type_.size_or_type, starred, depth + 1)
+        return self.declare(type_.size_or_type, starred, depth)
 
-    def _qualified(self, type_: Type, name: str, depth: int) -> str:
-        word = _QUALIFIERS.get(Kind(type_.kind), "")
-        target = self._btf.type(type_.size_or_type)
-        if target.kind == Kind.PTR and word:
-            return self.declare(type_.size_or_type, f"{word} {name}".strip(), depth + 1)
-        inner = self.declare(type_.size_or_type, name, depth + 1)
-        return inner if word in ("", "restrict") or inner.startswith(f"{word} ") else f"{word} {inner}"
+    def array(self, type_: Type, name: str, depth: int, words: str) -> str:
+        element, count = self._btf.array(type_)
+        return self.declare(element, f"{name}[{count}]", depth, words)
 
-    def _parameters(self, type_: Type, depth: int) -> str:
+    def function(self, type_: Type, name: str, depth: int, _words: str) -> str:
         rows = self._btf.parameters(type_)
-        shown = [self.declare(t, n, depth + 1) if t else "..." for n, t in rows]
-        return ", ".join(shown) or "void"
+        parameters = ", ".join(self.declare(t, n, depth) if t else "..." for n, t in rows) or "void"
+        return self.declare(type_.size_or_type, f"{name}({parameters})", depth)
 
-    def _base(self, type_: Type, depth: int) -> str:
-        if type_.kind == Kind.FWD:
-            return f"{'union' if type_.flag else 'struct'} {type_.name}"
-        if type_.kind in _KEYWORDS:
-            keyword = _KEYWORDS[Kind(type_.kind)]
-            return f"{keyword} {self._name(type_)}" if type_.name else self._body(type_, depth)
-        return self._name(type_) if type_.kind == Kind.TYPEDEF else type_.name
+    def qualified(self, type_: Type, name: str, depth: int, words: str) -> str:
+        word = _WORDS[Kind(type_.kind)]
+        return self.declare(type_.size_or_type, name, depth, words if word in words else words + word)
+
+    def forward(self, type_: Type, name: str, _depth: int, words: str) -> str:
+        return f"{words}{'union' if type_.flag else 'struct'} {self.name(type_)} {name}".rstrip()
+
+    def tagged(self, type_: Type, name: str, depth: int, words: str) -> str:
+        keyword = _KEYWORDS[Kind(type_.kind)]
+        return f"{words}{f'{keyword} {self.name(type_)}' if type_.name else self.body(type_, depth)} {name}".rstrip()
+
+    def named(self, type_: Type, name: str, _depth: int, words: str) -> str:
+        own = self.name(type_) if type_.kind == Kind.TYPEDEF else type_.name
+        return f"{words.replace('restrict ', '')}{own} {name}".rstrip()
 
     # Definitions.
 
-    def _body(self, type_: Type, depth: int) -> str:
-        keyword = _KEYWORDS[Kind(type_.kind)]
-        head = f"{keyword} {self._name(type_)}" if type_.name else keyword
+    def define(self, type_: Type) -> str:
+        """With `;` at the end."""
+        if type_.kind == Kind.TYPEDEF:
+            return f"typedef {self.declare(type_.size_or_type, self.name(type_))};"
+        return f"{self.body(type_, 0)};"
+
+    def body(self, type_: Type, depth: int) -> str:
+        """From the keyword to what follows the closing brace."""
+        head = f"{_KEYWORDS[Kind(type_.kind)]} {self.name(type_) if type_.name else ''}".rstrip()
         if type_.kind in ENUMS:
-            return head + self._enumerators(type_)
-        indent = "\t" * (depth + 1)
-        packed = self._is_packed(type_)
-        lines = [f"{indent}{line};\n" for line in self._members(type_, depth, packed)]
-        return f"{head} {{\n{''.join(lines)}{indent[1:]}}}" + (" __attribute__((packed))" if packed else "")
+            return self._enum(head, type_)
+        lines = [f"\t{line};\n".replace("\n", "\n\t", line.count("\n")) for line in self.members(type_, depth)]
+        return f"{head} {{\n{''.join(lines)}}}{self.attribute(type_)}"
 
-    def _enumerators(self, type_: Type) -> str:
-        rows = [
-            f"\t{self._enumerator(name)} = {value}{'ULL' * (value >> 63 > 0)},\n"
-            for name, value in self._btf.enumerators(type_)
-        ]
-        mode = {1: "byte", 2: "word", 8: "64"}.get(type_.size_or_type, "")
-        packed = f" __attribute__((mode({mode})))" if mode in ("byte", "word") else ""
-        if mode == "64" and type_.flag is False and all(0 <= v < 1 << 32 for _n, v in self._btf.enumerators(type_)):
-            packed = " __attribute__((mode(word)))"
-        return f" {{\n{''.join(rows)}}}{packed}"
+    def _enum(self, head: str, type_: Type) -> str:
+        rows, size = self._btf.enumerators(type_), type_.size_or_type
+        if not rows:
+            return head
+        lines = [f"\t{self._free(False, name)} = {_literal(value)},\n" for name, value in rows]
+        is_narrow = all(-(1 << 31) <= value < 1 << 32 for _name, value in rows)
+        mode = "word" if size == 8 and is_narrow else _ENUM_MODES.get(size, "")
+        return f"{head} {{\n{''.join(lines)}}}" + (f" __attribute__((mode({mode})))" if mode else "")
 
-    def _enumerator(self, name: str) -> str:
-        space = (False, name)
-        number = self._taken[space] = self._taken.get(space, 0) + 1
-        return name + (f"___{number}" if number > 1 else "")
-
-    def _members(self, type_: Type, depth: int, packed: bool) -> Iterator[str]:
-        """The members, and bit-fields without a name where the compiler would not leave a gap by itself."""
-        at = 0
+    def members(self, type_: Type, depth: int) -> Iterator[str]:
+        """A line for each."""
         for member in self._btf.members(type_):
-            if type_.kind == Kind.STRUCT:
-                yield from self._padding(at, member, packed)
-            bits = self._bits(member)
-            text = self.declare(member.type_id, member.name, depth + 1)
-            yield f"{text}: {bits}" if bits else text
-            at = member.bit_offset + (bits or self._bit_size(member.type_id))
-        if type_.kind == Kind.STRUCT and type_.vlen:
-            alignment = 1 if packed else self._alignment(type_.id)
-            yield from self._gap(type_.size_or_type * 8 - at, at, alignment * 8)
+            _at, bits = self.place(member)
+            yield self.declare(member.type_id, member.name, depth) + (f": {bits}" if bits else "")
 
-    def _padding(self, at: int, member: Member, packed: bool) -> Iterator[str]:
-        bits = self._bits(member)
-        alignment = 1 if packed or bits else self._alignment(member.type_id) * 8
-        yield from self._gap(member.bit_offset - at, at, max(alignment, 1))
+    def attribute(self, _type: Type) -> str:
+        """What is said behind a struct's closing brace."""
+        return ""
 
-    def _gap(self, bits: int, at: int, alignment: int) -> Iterator[str]:
-        """Nothing if the alignment alone makes a gap of that many bits from bit `at` on."""
-        if bits <= 0 or -at % alignment == bits:
-            return
-        while bits > 0:
-            step = min(bits, 32 - at % 32)
-            yield f"int: {step}" if step < 32 else "int: 32"
-            bits, at = bits - step, at + step
-
-    def _bits(self, member: Member) -> int:
+    def place(self, member: Member) -> tuple[int, int]:
+        """At which bit it starts, and for a bit-field of how many bits it is, else 0."""
         type_ = self._btf.resolve(member.type_id)
         if member.bit_size or type_.kind != Kind.INT:
-            return member.bit_size
-        bits = self._btf.integer(type_).bits
-        return bits if bits < type_.size_or_type * 8 and bits % 8 else 0
+            return member.bit_offset, member.bit_size
+        integer = self._btf.integer(type_)  # before kind_flag, the INT itself said that it is a bit-field
+        is_field = integer.offset or integer.bits < type_.size_or_type * 8
+        return member.bit_offset + integer.offset, integer.bits if is_field else 0
+
+
+_DECLARERS: dict[Kind, Callable[[_Printer, Type, str, int, str], str]] = {
+    Kind.PTR: _Printer.pointer,
+    Kind.ARRAY: _Printer.array,
+    Kind.FUNC_PROTO: _Printer.function,
+    Kind.FWD: _Printer.forward,
+    **dict.fromkeys(QUALIFIERS, _Printer.qualified),
+    **dict.fromkeys(COMPOSITES | ENUMS, _Printer.tagged),
+    **dict.fromkeys((Kind.VOID, Kind.INT, Kind.FLOAT, Kind.TYPEDEF), _Printer.named),
+}
+
+
+def _literal(value: int) -> str:
+    if value == -(1 << 63):
+        return "(-9223372036854775807LL - 1)"  # C has no negative literals
+    return f"{value}ULL" if value >> 63 > 0 else str(value)
+
+
+class _Header(_Printer):
+    """Prints so that a compiler lays structs out as they were."""
+
+    def __init__(self, btf: Btf) -> None:
+        super().__init__(btf)
+        self._alignments: dict[int, int] = {}
+        self._forwards: dict[tuple[bool, str], str] = {}
+
+    def text(self) -> str:
+        """The whole."""
+        types = [self._btf.type(type_id) for type_id in range(1, self._btf.count + 1)]
+        lines = [f"{line};\n" for line in self._forward_declarations(types)]
+        for type_ in self._in_order(types):
+            end = "\n" if type_.kind == Kind.TYPEDEF else "\n\n"
+            if type_.name != "__builtin_va_list":  # the compiler has it
+                lines.append(self.define(type_) + end)
+        return "".join([_BEFORE, *lines, "\n", _AFTER])
+
+    def _forward_declarations(self, types: Iterable[Type]) -> Iterator[str]:
+        """All structs and unions are given their names, before those that BTF knows by name only."""
+        for type_ in types:
+            if type_.kind in COMPOSITES and type_.name:
+                self._forwards.setdefault((type_.kind == Kind.UNION, type_.name), self.name(type_))
+                yield f"{_KEYWORDS[Kind(type_.kind)]} {self.name(type_)}"
+        for type_ in types:
+            if type_.kind == Kind.FWD and (type_.flag, type_.name) not in self._forwards:
+                self._forwards[type_.flag, type_.name] = self._free(True, type_.name)
+                yield self.declare(type_.id, "")
+
+    def name(self, type_: Type) -> str:
+        """See _Printer; a FWD is the first struct of that name."""
+        return self._forwards[type_.flag, type_.name] if type_.kind == Kind.FWD else super().name(type_)
+
+    # Layout.
+
+    def members(self, type_: Type, depth: int) -> Iterator[str]:
+        """The members, and bit-fields without a name where the compiler would not leave a gap by itself."""
+        lines = super().members(type_, depth)
+        if type_.kind == Kind.UNION or not type_.vlen:
+            yield from lines
+            return
+        at, is_packed = 0, self._is_packed(type_, 0)
+        for member, line in zip(self._btf.members(type_), lines):
+            start, bits = self.place(member)
+            yield from _gap(start, at, 1 if is_packed or bits else 8 * self._alignment(member.type_id, 0))
+            yield line
+            at = start + (bits or self._bit_size(member.type_id))
+        yield from _gap(type_.size_or_type * 8, at, 8 if is_packed else 8 * self._alignment(type_.id, 0))
+
+    def attribute(self, type_: Type) -> str:
+        """See _Printer."""
+        return " __attribute__((packed))" if self._is_packed(type_, 0) else ""
 
     def _bit_size(self, type_id: int) -> int:
-        type_ = self._btf.resolve(type_id)
-        return 0 if type_.kind in (Kind.VOID, Kind.FWD, Kind.FUNC_PROTO) else self._btf.size(type_id) * 8
+        return 0 if self._btf.resolve(type_id).kind in _SIZELESS else self._btf.size(type_id) * 8
 
-    def _is_packed(self, type_: Type) -> bool:
+    def _is_packed(self, type_: Type, depth: int) -> bool:
         """Does it lie as no compiler would lay it out unasked? (btf_dump.c, btf_is_struct_packed)"""
         if type_.kind not in COMPOSITES or not type_.vlen:
             return False
-        members = self._btf.members(type_)
-        alignments = [(m.bit_offset, self._alignment(m.type_id) * 8) for m in members if not self._bits(m)]
-        strictest = max(self._alignment(m.type_id) for m in members) * 8
-        return bool(type_.size_or_type * 8 % strictest) or any(at % a for at, a in alignments)
+        rows = [(m, self._alignment(m.type_id, depth + 1) * 8) for m in self._btf.members(type_)]
+        strictest = max(alignment for _member, alignment in rows)
+        return type_.size_or_type * 8 % strictest > 0 or any(
+            start % alignment for (start, bits), alignment in ((self.place(m), a) for m, a in rows) if not bits
+        )
 
-    def _alignment(self, type_id: int) -> int:
+    def _alignment(self, type_id: int, depth: int) -> int:
         """In bytes, as the compiler would choose it; 1 for a packed struct."""
         type_ = self._btf.resolve(type_id)
         if type_.id not in self._alignments:
-            self._alignments[type_.id] = 1  # ends a loop that only hostile BTF has
-            self._alignments[type_.id] = self._find_alignment(type_)
+            if depth > MAX_DEPTH:
+                raise BtfError(f".BTF: types nest deeper than {MAX_DEPTH} at type {type_id}")
+            self._alignments[type_.id] = self._find_alignment(type_, depth + 1)
         return self._alignments[type_.id]
 
-    def _find_alignment(self, type_: Type) -> int:
+    def _find_alignment(self, type_: Type, depth: int) -> int:
         if type_.kind == Kind.ARRAY:
-            return self._alignment(self._btf.array(type_)[0])
+            return self._alignment(self._btf.array(type_)[0], depth)
         if type_.kind in COMPOSITES:
-            if self._is_packed(type_):
+            if self._is_packed(type_, depth):
                 return 1
-            return max((self._alignment(m.type_id) for m in self._btf.members(type_)), default=1)
-        if type_.kind in (Kind.VOID, Kind.FWD, Kind.FUNC_PROTO):
-            return 1
-        return max(1, min(self._btf.size(type_.id), 16 if type_.kind == Kind.INT else 8))
+            return max((self._alignment(m.type_id, depth) for m in self._btf.members(type_)), default=1)
+        size = 1 if type_.kind in _SIZELESS else self._btf.size(type_.id)
+        return max(1, min(size, 16 if type_.kind == Kind.INT else 8))
 
-    # The whole.
+    # Order.
 
-    def dump(self) -> str:
-        """Structs and unions are declared before all, so that pointers to them need no order."""
-        lines, order = [], self._in_order()
-        for type_ in self._btf:
-            if type_.kind in COMPOSITES and type_.name:
-                lines.append(f"{_KEYWORDS[Kind(type_.kind)]} {self._name(type_)};\n")
-            elif type_.kind == Kind.FWD and type_.name:
-                lines.append(f"{'union' if type_.flag else 'struct'} {type_.name};\n")
-        for type_ in order:
-            if type_.kind == Kind.TYPEDEF and type_.name != "__builtin_va_list":  # the compiler's own
-                lines.append(f"typedef {self.declare(type_.size_or_type, self._name(type_), 0)};\n")
-            elif type_.kind != Kind.TYPEDEF:
-                lines.append(f"{self._body(type_, 0)};\n\n")
-        return "".join(lines)
-
-    def _in_order(self) -> Iterable[Type]:
+    def _in_order(self, types: Iterable[Type]) -> Iterable[Type]:
         """Definitions, each behind those that it holds by value."""
         done: set[tuple[int, bool]] = set()
         order: dict[int, Type] = {}
-        wanted = {Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.TYPEDEF}
-        used = self._anonymous_enums_in_use()
-        for type_ in self._btf:
-            if type_.kind in wanted and (type_.name or (type_.kind in ENUMS and type_.id not in used)):
+        used = self._used_within(types)
+        for type_ in types:
+            if type_.kind in _DEFINED and (type_.name or (type_.kind in ENUMS and type_.id not in used)):
                 self._visit(type_.id, done, order)
         return order.values()
 
-    def _anonymous_enums_in_use(self) -> set[int]:
-        """Those that are written out where they are used, and must not be written a second time."""
-        found = set()
-        for type_ in self._btf:
-            if type_.kind == Kind.TYPEDEF or type_.kind in QUALIFIERS or type_.kind == Kind.PTR:
-                found.add(type_.size_or_type)
-            elif type_.kind in COMPOSITES:
-                found.update(m.type_id for m in self._btf.members(type_))
-            elif type_.kind == Kind.ARRAY:
-                found.add(self._btf.array(type_)[0])
-        return found
+    def _used_within(self, types: Iterable[Type]) -> set[int]:
+        """An anonymous enum among them is written where it is used, and must not be written a second time."""
+        return {inner for type_ in types for inner, _pointed in self._inside(type_, False)}
 
     def _visit(self, type_id: int, done: set[tuple[int, bool]], order: dict[int, Type]) -> None:
         """Depth first, on a stack of its own: chains of types are longer than Python's.
@@ -257,3 +337,13 @@ class _Printer:
         if type_.kind == Kind.TYPEDEF or type_.kind in QUALIFIERS:
             return [(type_.size_or_type, pointed)]
         return []
+
+
+def _gap(end: int, at: int, alignment: int) -> Iterator[str]:
+    """From bit `at` to bit `end`; nothing if an alignment of so many bits makes that gap by itself."""
+    if end <= at or -at % alignment == end - at:
+        return
+    while at < end:
+        bits = min(end - at, 32 - at % 32)
+        yield f"int: {bits}"
+        at += bits

@@ -26,13 +26,18 @@ _NAMES = {
 }
 
 
+def is_fixed(spec: ProgramSpec) -> bool:
+    """Is the target settled when the program is loaded?"""
+    return spec.type in (ProgType.TRACING, ProgType.LSM) and spec.attach_type in _NAMES
+
+
 def find(spec: ProgramSpec, kernel: Callable[[], Btf], loading: ExitStack) -> tuple[int, int]:
     """(type id, descriptor of the module's BTF or 0); (0, 0) for programs that need none.
 
     "module:function" names a module's. Raises NotSupported where the kernel has no such target, and ObjectError
     where the program does not name one.
     """
-    if spec.type not in (ProgType.TRACING, ProgType.LSM) or spec.attach_type not in _NAMES:
+    if not is_fixed(spec):
         return 0, 0
     prefix, kind, what = _NAMES[AttachType(spec.attach_type)]
     if not spec.attach_to:

@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from os import PathLike
 from typing import NamedTuple
 
+from ..errors import ObjectError
 from ..formats import attr
 from ..formats.abi import Cmd, ProgType
 from ..formats.sections import classify
 from ..formats.spec import ProgramSpec
-from . import bpffs, sys
+from . import attach_target, bpffs, sys
 from .attach import Link, Request, attach, can_attach
 from .fd import FileDescriptor
+from .maps import Map
 
+_GROWTH = 4096  # bytes that a program may add to a packet: what a page leaves (net/core/filter.c, bpf_xdp_adjust_tail)
+_ENOTSUPP = 524
 _INFO = struct.Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQII")  # struct bpf_prog_info, 5.16
 _JITED_LENGTH, _XLATED_LENGTH, _JITED, _XLATED, _MAP_COUNT, _MAP_IDS = 16, 20, 24, 32, 52, 56
 
@@ -65,29 +69,37 @@ class Program:
         """Give up this reference; a link or a pin keeps the program. Twice is harmless."""
         self._fd.close()
 
-    def attach(self, target: str | None = None, *, pid: int = -1, cookie: int = 0) -> Link:
+    def attach(
+        self, target: str | None = None, *, pid: int = -1, cookie: int = 0, map: Map | None = None
+    ) -> Link:  # fmt: skip
         """Attach it where its section says, or to `target`, which is written as in a section's name.
 
-        `pid` restricts probes and perf events to a process; `cookie` is what bpf_get_attach_cookie() returns.
-        It runs until the link is closed. Raises NotSupported where the kernel lacks the hook, TracefsUnavailable,
-        NotPermitted, KernelError, and ObjectError for a section that does not say where.
+        `pid` restricts uprobes, perf events and task iterators to a process (0: this one); `cookie` is what
+        bpf_get_attach_cookie() returns; an iterator over a map's elements takes the `map`. It runs until the link is
+        closed. Raises NotSupported where the kernel lacks the hook, TracefsUnavailable, NotPermitted, KernelError, and
+        ObjectError for what makes no sense: no target, or another than the program was verified for.
         """
-        return attach(self._request(self.spec.attach_to if target is None else target, pid, cookie))
+        spec = self.spec
+        if target not in (None, spec.attach_to) and attach_target.is_fixed(spec):
+            raise ObjectError(
+                f"program {spec.name!r} was verified for {spec.attach_to}, and cannot be attached to {target}",
+                hint=f"before loading: spec.programs[{spec.name!r}].attach_to = {target!r}",
+            )
+        request = self._request(spec.attach_to if target is None else target)
+        return attach(request._replace(pid=pid, cookie=cookie, map_fd=map.fileno() if map is not None else 0))
 
     @property
     def attachable(self) -> bool:
         """Does its section say where it goes, and can that be done from here?"""
-        return can_attach(self._request(self.spec.attach_to, -1, 0))
+        return can_attach(self._request(self.spec.attach_to))
 
-    def _request(self, target: str, pid: int, cookie: int) -> Request:
+    def _request(self, target: str) -> Request:
         spec = self.spec
         return Request(
             program=spec.name,
             fd=self.fileno(),
             target=target,
             attach_type=spec.attach_type,
-            pid=pid,
-            cookie=cookie,
             hook=classify(spec.section).hook.removesuffix(".s").removesuffix(".w"),
             type=spec.type,
         )
@@ -95,25 +107,30 @@ class Program:
     def test_run(
         self, data: bytes = b"", context: bytes = b"", *, repeat: int = 1, flags: int = 0, cpu: int = 0
     ) -> RunResult:  # fmt: skip
-        """Run it with this input (BPF_PROG_TEST_RUN). Raises KernelError for types that cannot be run so."""
-        data_in, data_out = sys.Buffer(data), sys.Buffer(len(data) + 256 if data else 0)
+        """Run it with this input (BPF_PROG_TEST_RUN): a packet, a context, or both, as its type wants.
+
+        Raises KernelError for types that cannot be run so, and for input or options that this one does not take.
+        """
+        room = len(data) + _GROWTH if data else 0
+        data_in, data_out = sys.Buffer(data), sys.Buffer(room)
         ctx_in, ctx_out = sys.Buffer(context), sys.Buffer(len(context))
         # Tracing programs take a context and nothing else (kernel/trace/bpf_trace.c, bpf_prog_test_run_raw_tp).
         bare = self.spec.type in (ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE, ProgType.SYSCALL)
         packed = attr.run_out(
             self.fileno(),
             _span(data_in, len(data)),
-            _span(data_out, len(data) + 256 if data else 0),
+            _span(data_out, room),
             _span(ctx_in, len(context)),
             (0, 0) if bare else _span(ctx_out, len(context)),
-            0 if bare or repeat == 1 else repeat,
+            0 if repeat == 1 else repeat,
             flags,
             cpu,
         )
         try:
             answer = sys.bpf_out(Cmd.PROG_TEST_RUN, packed)
         except OSError as error:
-            raise sys.refusal(f"running program {self.spec.name!r}", error) from error
+            hint = "the kernel runs programs of this type at their hook only" if error.errno == _ENOTSUPP else ""
+            raise sys.refusal(f"running program {self.spec.name!r}", error, hint) from error
 
         def number(at: int) -> int:
             found: int = struct.unpack_from("=I", answer, at)[0]
@@ -155,7 +172,7 @@ class Program:
             run_time_ns=row[32],
             run_count=row[33],
             recursion_misses=row[34],
-            verified_instructions=row[35] & 0xFFFFFFFF,
+            verified_instructions=row[35],
         )
 
     def _ask(self, memory: sys.Buffer) -> None:

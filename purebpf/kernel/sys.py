@@ -166,6 +166,8 @@ def load_fence() -> None:
 
 def errno_name(number: int) -> str:
     """The symbol, e.g. "EINVAL"."""
+    if number == errno.EOPNOTSUPP:  # which Python calls ENOTSUP
+        return "EOPNOTSUPP"
     return "ENOTSUPP" if number == _ENOTSUPP else errno.errorcode.get(number, f"errno {number}")
 
 

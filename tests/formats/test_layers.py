@@ -22,6 +22,7 @@ FORMATS = [
     "btf_ext",
     "spec",
     "layout",
+    "values",
     "btf_write",
     "btf_c",
     "btf",

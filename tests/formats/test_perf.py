@@ -82,7 +82,7 @@ def test_a_record_that_wraps_is_whole_and_positions_wrap_at_64_bits(start: int) 
 def test_contradicting_positions_are_reported(head: int, tail: int) -> None:
     pages = Pages()
     pages.words[HEAD], pages.words[TAIL] = head, tail
-    with pytest.raises(RingCorrupt, match="data_head .* and data_tail"):
+    with pytest.raises(RingCorrupt, match=r"data_head .* and data_tail"):
         pages.ring.drain()
 
 

@@ -12,28 +12,48 @@ import pytest
 
 import purebpf
 
+# What bpf_tracing.h calls them.
+MACHINES = {"x86_64": "x86", "aarch64": "arm64", "riscv64": "riscv", "s390x": "s390", "ppc64le": "powerpc"}
 PRELUDE = """
-#include <linux/bpf.h>
 #include <linux/types.h>
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
 char LICENSE[] SEC("license") = "GPL";
 """
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Callable[[str], purebpf.ObjectSpec]:
-    """Compile a BPF program in C, behind PRELUDE, and read it."""
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The object file of a BPF program in C, which is put behind PRELUDE."""
     if shutil.which("clang") is None:
         pytest.skip("clang is not installed")
+    machine, made = os.uname().machine, dict[str, Path]()
+    options = (
+        "-O2",
+        "-g",
+        "-target",
+        "bpf",
+        f"-I/usr/include/{machine}-linux-gnu",
+        f"-D__TARGET_ARCH_{MACHINES[machine]}",
+    )
 
-    def compiled(source: str) -> purebpf.ObjectSpec:
-        written, made = tmp_path / "built.bpf.c", tmp_path / "built.bpf.o"
-        written.write_text(PRELUDE + source)
-        headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-        subprocess.run(["clang", "-O2", "-g", "-target", "bpf", headers, "-c", written, "-o", made], check=True)
-        return purebpf.parse(made.read_bytes(), "built")
+    def compile_once(source: str) -> Path:
+        if source not in made:
+            written = tmp_path_factory.mktemp("build") / "built.bpf.c"
+            written.write_text(PRELUDE + source)
+            subprocess.run(["clang", *options, "-c", written, "-o", written.with_suffix(".o")], check=True)
+            made[source] = written.with_suffix(".o")
+        return made[source]
 
-    return compiled
+    return compile_once
+
+
+@pytest.fixture(scope="session")
+def build(compiled: Callable[[str], Path]) -> Callable[[str], purebpf.ObjectSpec]:
+    """Compile a program and read it; the spec is the caller's to edit."""
+    return lambda source: purebpf.parse(compiled(source).read_bytes(), "built")
 
 
 @pytest.fixture

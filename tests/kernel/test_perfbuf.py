@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import selectors
 import struct
@@ -61,16 +60,22 @@ def emit(obj: purebpf.Object, number: int, size: int, cpu: int = 0) -> bool:
 
 
 def expected(number: int, size: int) -> bytes:
-    """The record as it arrives: length and data fill multiples of 8."""
-    pattern = struct.pack("=Q", number) + bytes(i % 251 for i in range(8, LARGEST))
-    return pattern[:size].ljust((size + 4 + 7) // 8 * 8 - 4, b"\0")
+    """The record that `emit` writes."""
+    return (struct.pack("=Q", number) + bytes(i % 251 for i in range(8, LARGEST)))[:size]
+
+
+def unpadded(record: bytes) -> bytes:
+    """Of a record with a number and at least 8 bytes what `emit` wrote: the kernel pads it with what lay in the ring."""
+    return record[: 8 + struct.unpack_from("=Q", record)[0] % 700]
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 7, 8, 12, 13, 100, 4084, 4085, 5000, LARGEST])
 def test_records_of_every_size_are_whole(obj: purebpf.Object, size: int) -> None:
     buffer = obj.perf("events")
     assert emit(obj, 7, size)
-    assert buffer.drain() == [expected(7, size)]
+    (record,) = buffer.drain()
+    assert record[:size] == expected(7, size)
+    assert len(record) == (size + 4 + 7) // 8 * 8 - 4  # its length and data fill multiples of 8
 
 
 def test_records_of_each_cpu_come_in_their_order_many_times_round_the_ring(obj: purebpf.Object) -> None:
@@ -81,8 +86,8 @@ def test_records_of_each_cpu_come_in_their_order_many_times_round_the_ring(obj: 
         assert emit(obj, number, size, cpu)
         sent[cpu].append(expected(number, size))
         if number % 5 == 0:
-            seen += buffer.drain()
-    seen += buffer.drain()
+            seen += map(unpadded, buffer.drain())
+    seen += map(unpadded, buffer.drain())
     for ours in sent.values():
         assert [record for record in seen if record in set(ours)] == ours
     assert len(seen) == 600
@@ -181,18 +186,16 @@ def test_a_map_without_a_slot_for_each_cpu_is_refused(build: Build) -> None:
         obj.perf("events")
 
 
-@pytest.mark.parametrize("pages", [0, -1, 3])
+@pytest.mark.parametrize("pages", [0, -1, 3, 1 << 31, 1 << 70])
 def test_a_size_that_no_ring_has_is_refused(obj: purebpf.Object, pages: int) -> None:
     with pytest.raises(purebpf.ObjectError, match=f"{pages} pages: it takes a power of two"):
         obj.perf("events", pages=pages)
 
 
-@pytest.mark.parametrize("size", [1 << 46, 1 << 80])
-def test_more_memory_than_there_is_is_refused_and_leaves_nothing(obj: purebpf.Object, size: int) -> None:
+def test_more_memory_than_there_is_is_refused_and_leaves_nothing(obj: purebpf.Object) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(purebpf.Error, match="perf buffer 'events'|perf ring") as caught:
-        obj.perf("events", pages=size // mmap.PAGESIZE)
-    assert not isinstance(caught.value, purebpf.NotPermitted)
+    with pytest.raises(purebpf.KernelError, match="perf buffer 'events': ENOMEM"):
+        obj.perf("events", pages=1 << 30)
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
