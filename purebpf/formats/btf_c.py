@@ -266,12 +266,11 @@ class _Header(_Printer):
 
     def _alignment(self, type_id: int, depth: int) -> int:
         """In bytes, as the compiler would choose it; 1 for a packed struct."""
-        type_ = self._btf.resolve(type_id)
-        if type_.id not in self._alignments:
+        if type_id not in self._alignments:
             if depth > MAX_DEPTH:
                 raise BtfError(f".BTF: types nest deeper than {MAX_DEPTH} at type {type_id}")
-            self._alignments[type_.id] = self._find_alignment(type_, depth + 1)
-        return self._alignments[type_.id]
+            self._alignments[type_id] = self._find_alignment(self._btf.resolve(type_id), depth + 1)
+        return self._alignments[type_id]
 
     def _find_alignment(self, type_: Type, depth: int) -> int:
         if type_.kind == Kind.ARRAY:

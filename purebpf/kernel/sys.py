@@ -10,7 +10,6 @@ import ctypes
 import errno
 import functools
 import os
-import platform
 import sys
 from typing import NamedTuple
 
@@ -51,7 +50,7 @@ def _numbers() -> _Numbers:
             f"BPF programs can only be loaded on Linux, and this is {sys.platform}",
             hint="reading objects (purebpf.parse) works everywhere",
         )
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _NUMBERS:
         raise NotSupported(f"no system call numbers known for machine {machine!r}; known: {', '.join(_NUMBERS)}")
     return _NUMBERS[machine]
@@ -160,7 +159,7 @@ def full_barrier() -> None:
 
 def load_fence() -> None:
     """The barrier that formats.ring asks for: none on CPUs that keep loads in order."""
-    if platform.machine() not in _STRONGLY_ORDERED:
+    if os.uname().machine not in _STRONGLY_ORDERED:
         full_barrier()
 
 

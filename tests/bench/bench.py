@@ -20,7 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-RUNS = 7
+RUNS = 9
+TRACE_EXEC = [str(Path(sys.executable).with_name("purebpf")), "trace-exec"]
 HERE = Path(__file__).parent
 BCC = """
 from bcc import BPF
@@ -103,7 +104,7 @@ def best(command: list[str]) -> tuple[float, float] | None:
 
 
 def start() -> None:
-    ours = best([sys.executable, "-m", "purebpf", "trace-exec"])
+    ours = best(TRACE_EXEC)
     if ours is None:
         sys.exit("trace-exec does not start here; run it to see why")
     print(f"start  purebpf {ours[0]:.3f} s to the first event, {ours[1]:.0f} MB at most")
@@ -164,7 +165,7 @@ def main() -> None:
     prepare_for_bcc()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    first_event([sys.executable, "-m", "purebpf", "trace-exec"])
+    first_event(TRACE_EXEC)
     start()
     core()
 

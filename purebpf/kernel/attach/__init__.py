@@ -9,47 +9,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 from ...errors import NotSupported, ObjectError
 from ...formats.abi import AttachType, ProgType
 from .. import probe
-from . import iterator, kprobe, kprobe_multi, perf_event, raw_tracepoint, tracepoint, tracing, uprobe
 from .link import IterLink, Link, LinkInfo, Request
 
 
 class Hook(NamedTuple):
-    """A row of ATTACHERS: what attaches, and whether it can do so for a single process."""
+    """A row of ATTACHERS: the file and the function that attach, and whether they can do so for a single process.
 
-    attach: Callable[[Request], Link]
+    A file is imported when it is needed: a tracer of one tracepoint does not wait for all the others.
+    """
+
+    file: str
+    function: str = "attach"
     by_process: bool = False
+
+    def attach(self, request: Request) -> Link:
+        """Attach the program."""
+        attached: Link = getattr(import_module(f".{self.file}", __name__), self.function)(request)
+        return attached
 
 
 # The section's name up to the slash (formats.sections.HOOKS, without .s and .w) -> what attaches its programs.
 ATTACHERS: dict[str, Hook] = {
-    "tracepoint": Hook(tracepoint.attach),
-    "tp": Hook(tracepoint.attach),
-    "raw_tracepoint": Hook(raw_tracepoint.attach),
-    "raw_tp": Hook(raw_tracepoint.attach),
-    "tp_btf": Hook(tracing.attach),
-    "fentry": Hook(tracing.attach),
-    "fexit": Hook(tracing.attach),
-    "fmod_ret": Hook(tracing.attach),
-    "lsm": Hook(tracing.attach),
-    "iter": Hook(iterator.attach, by_process=True),
-    "kprobe": Hook(kprobe.attach),
-    "kretprobe": Hook(kprobe.attach),
-    "ksyscall": Hook(kprobe.attach_syscall),
-    "kretsyscall": Hook(kprobe.attach_syscall),
-    "kprobe.multi": Hook(kprobe_multi.attach),
-    "kretprobe.multi": Hook(kprobe_multi.attach),
-    "kprobe.session": Hook(kprobe_multi.attach),
-    "uprobe": Hook(uprobe.attach, by_process=True),
-    "uretprobe": Hook(uprobe.attach, by_process=True),
-    "uprobe.multi": Hook(uprobe.attach_multi, by_process=True),
-    "uretprobe.multi": Hook(uprobe.attach_multi, by_process=True),
-    "uprobe.session": Hook(uprobe.attach_multi, by_process=True),
-    "perf_event": Hook(perf_event.attach, by_process=True),
+    "tracepoint": Hook("tracepoint"),
+    "tp": Hook("tracepoint"),
+    "raw_tracepoint": Hook("raw_tracepoint"),
+    "raw_tp": Hook("raw_tracepoint"),
+    "tp_btf": Hook("tracing"),
+    "fentry": Hook("tracing"),
+    "fexit": Hook("tracing"),
+    "fmod_ret": Hook("tracing"),
+    "lsm": Hook("tracing"),
+    "iter": Hook("iterator", by_process=True),
+    "kprobe": Hook("kprobe"),
+    "kretprobe": Hook("kprobe"),
+    "ksyscall": Hook("kprobe", "attach_syscall"),
+    "kretsyscall": Hook("kprobe", "attach_syscall"),
+    "kprobe.multi": Hook("kprobe_multi"),
+    "kretprobe.multi": Hook("kprobe_multi"),
+    "kprobe.session": Hook("kprobe_multi"),
+    "uprobe": Hook("uprobe", by_process=True),
+    "uretprobe": Hook("uprobe", by_process=True),
+    "uprobe.multi": Hook("uprobe", "attach_multi", by_process=True),
+    "uretprobe.multi": Hook("uprobe", "attach_multi", by_process=True),
+    "uprobe.session": Hook("uprobe", "attach_multi", by_process=True),
+    "perf_event": Hook("perf_event", by_process=True),
 }
 # For programs whose section no row knows, and whose type the user has set: the hook that their type stands for.
 _BY_TYPE: dict[tuple[ProgType | int | None, AttachType | int], str] = {
