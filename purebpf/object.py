@@ -1,4 +1,7 @@
-"""An ObjectSpec brought to life: maps, programs, links and readers, all closed together."""
+"""An ObjectSpec brought to life: maps, programs, links and readers, all closed together.
+
+What only some objects need (CO-RE, externs, perf buffers) is imported when one does: a tracer should start at once.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,30 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from .errors import ClosedError, Error, ObjectError
+from .errors import ClosedError, Error, ObjectError, RelocationError
 from .formats import link
 from .formats.abi import MapFlags, MapType
 from .formats.btf import Btf
-from .formats.core_relo import Outcome, Resolver, Target
 from .formats.parse import parse
 from .formats.spec import CoreRelocation, ObjectSpec, ProgramSpec
-from .kernel import attach_target, bpffs, maps, probe, verifier, vmlinux
+from .kernel import attach_target, bpffs, maps, probe, verifier
 from .kernel import btf as kernel_btf
 from .kernel.attach import Link
-from .kernel.externs import Externs
 from .kernel.globals import Globals
 from .kernel.maps import Map
-from .kernel.perfbuf import PerfBuffer
 from .kernel.program import Program
 from .kernel.ringbuf import RingBuffer
 from .kernel.sys import require_supported
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .formats.core_relo import Outcome, Resolver
+    from .kernel.externs import Externs
+    from .kernel.perfbuf import PerfBuffer
 
 
 class _Closable(Protocol):
@@ -40,11 +46,12 @@ _Owned = TypeVar("_Owned", bound=_Closable)
 def read(path: str | os.PathLike[str]) -> ObjectSpec:
     """Read an object file. Raises ObjectError if it is missing, unreadable or no BPF object."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise ObjectError(f"{os.fspath(path)}: {error.strerror}") from error
     try:
-        return parse(data, Path(path).name.split(".")[0])
+        return parse(data, os.path.basename(os.fspath(path)).split(".")[0])
     except ObjectError as error:
         raise type(error)(f"{os.fspath(path)}: {error}", hint=error.hint) from error
 
@@ -54,6 +61,8 @@ def prebuilt(name: str) -> Path:
 
     In an installed package the folder lies inside it, in a checkout beside it.
     """
+    from pathlib import Path
+
     package = Path(__file__).parent
     inside = package / "prebuilt"
     return (inside if inside.is_dir() else package.parent / "prebuilt") / f"{name}.bpf.o"
@@ -74,7 +83,11 @@ def load(
     NotSupported, KernelError; then nothing stays behind but pins.
     """
     spec = source if isinstance(source, ObjectSpec) else read(source)
-    return Object(spec, btf if isinstance(btf, Btf) or btf is None else vmlinux.read(btf), pin_path)
+    if btf is not None and not isinstance(btf, Btf):
+        from .kernel import vmlinux
+
+        btf = vmlinux.read(btf)
+    return Object(spec, btf, pin_path)
 
 
 class Object:
@@ -131,6 +144,8 @@ class Object:
 
     def perf(self, name: str, pages: int = 64) -> PerfBuffer:
         """Read the PERF_EVENT_ARRAY map of this name, with `pages` of memory for each CPU. Closed with the object."""
+        from .kernel.perfbuf import PerfBuffer
+
         return self.own(PerfBuffer(self._map(name), pages))
 
     def _map(self, name: str) -> Map:
@@ -164,7 +179,7 @@ class _Loader:
     def __init__(self, obj: Object, btf: Btf | None, pin_path: str | os.PathLike[str], loading: ExitStack) -> None:
         self._obj, self._spec, self._pin_path, self._loading = obj, obj.spec, pin_path, loading
         self._running: Btf | None = None
-        self._externs = Externs(obj.spec, self._kernel, loading)
+        self._externs: Externs | None = None
         self._btf = btf
         self._resolver: Resolver | None = None
         uploaded = kernel_btf.upload(obj.spec.btf) if obj.spec.btf else None
@@ -175,7 +190,11 @@ class _Loader:
 
     def load(self) -> None:
         """Maps first, for programs refer to them; last what refers to programs."""
-        self._externs.fill_kconfig()
+        if self._spec.externs:
+            from .kernel.externs import Externs
+
+            self._externs = Externs(self._spec, self._kernel, self._loading)
+            self._externs.fill_kconfig()
         for name, spec in self._spec.maps.items():
             self._obj.maps[name] = self._obj.own(self._create(name))
             if spec.contents is not None:
@@ -188,12 +207,17 @@ class _Loader:
 
     def _kernel(self) -> Btf:
         if self._running is None:
+            from .kernel import vmlinux
+
             self._running = vmlinux.vmlinux()
         return self._running
 
     def _resolve(self, relocation: CoreRelocation) -> Outcome:
         """The kernel's BTF is read when the first relocation needs it: a kernel may have none."""
         if self._resolver is None:
+            from .formats.core_relo import Resolver, Target
+            from .kernel import vmlinux
+
             assert self._spec.btf is not None  # or there were no relocations
             modules = (list) if self._btf else lambda: [*vmlinux.modules(self._kernel()).values()]
             self._resolver = Resolver(self._spec.btf, Target(self._btf or self._kernel(), modules))
@@ -239,10 +263,11 @@ class _Loader:
             link.bind(
                 code,
                 {name: made.fileno() for name, made in self._obj.maps.items()},
-                self._externs.resolve,
+                self._extern,
                 partial(_place, modules),
             )
-            self._externs.check_kconfig(code)
+            if self._externs:
+                self._externs.check_kconfig(code)
         except Error as error:
             raise _of_program(spec, error) from error
         if link.calls(code, link.OLD_PROBE_READS) and not probe.FEATURES["probe_read_kernel"]():
@@ -257,6 +282,11 @@ class _Loader:
             modules if len(modules) > 1 else (),
         )
         return verifier.load(spec, code, context)
+
+    def _extern(self, name: str) -> link.Extern:
+        if self._externs is None or name not in self._spec.externs:
+            raise RelocationError(f"refers to extern {name!r}, which the object does not have")
+        return self._externs.resolve(name)
 
     def _code(self, spec: ProgramSpec) -> link.Code:
         try:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import RelocationError
 from . import insn
 from .abi import Pseudo, PseudoCall
-from .core_relo import Outcome, patch
 from .insn import SIZE
 from .spec import CoreRelocation, FunctionSpec, Line, ObjectSpec, ProgramSpec, Reference, ReferenceKind
+
+if TYPE_CHECKING:
+    from .core_relo import Outcome
 
 POISONED_KFUNC = 2002000000  # libbpf's number for a call to a kernel function that is not there
 _HALF = (1 << 32) - 1
@@ -75,7 +77,7 @@ class Code:
         struct.pack_into(self._order + "I", self.code, at + SIZE + 4, high & _HALF)
 
 
-Resolve = Callable[[CoreRelocation], Outcome]
+Resolve = Callable[[CoreRelocation], "Outcome"]
 
 
 def assemble(spec: ObjectSpec, program: ProgramSpec, resolve: Resolve) -> Code:
@@ -111,6 +113,8 @@ def _append(code: Code, function: FunctionSpec, resolve: Resolve) -> list[str]:
     own = bytearray(function.code)
     if len(own) % SIZE:
         raise RelocationError(f"function {function.name!r} has {len(own)} bytes: not a multiple of {SIZE}")
+    if function.relocations:
+        from .core_relo import patch  # late, for most objects that have none
     for relocation in function.relocations:
         where = f"function {function.name!r}, instruction {relocation.slot}"
         reason = patch(own, resolve(relocation), code.byte_order, where)

@@ -12,7 +12,6 @@ from ..errors import NotSupported, ObjectError
 from ..formats.abi import AttachType, ProgType
 from ..formats.btf import Btf, Kind
 from ..formats.spec import ProgramSpec
-from . import vmlinux
 from .fd import FileDescriptor
 
 # How the kernel's BTF names the targets of an attach type: a prefix, and what kind of type they are.
@@ -45,6 +44,8 @@ def find(spec: ProgramSpec, kernel: Callable[[], Btf], loading: ExitStack) -> tu
             f"program {spec.name!r}: section {spec.section!r} does not say which {what}, and it must before it is loaded",
             hint=f"spec.programs[{spec.name!r}].attach_to = …, or leave it out (autoload = False)",
         )
+    from . import vmlinux
+
     module, _, bare = spec.attach_to.rpartition(":")
     name = prefix + bare
     base = kernel()

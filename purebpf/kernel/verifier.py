@@ -19,7 +19,7 @@ from ..formats.btf import Btf
 from ..formats.insn import SIZE
 from ..formats.link import Code
 from ..formats.spec import ProgramSpec
-from . import capabilities, kconfig, memlock, sys
+from . import capabilities, memlock, sys
 from .program import Program
 
 _FIRST_LOG, _LARGEST_LOG = 1 << 16, 1 << 24  # bytes; every kernel takes 16 MiB (UINT_MAX >> 8)
@@ -70,7 +70,7 @@ def _load(spec: ProgramSpec, code: Code, context: Context, log: sys.Buffer | Non
             log_level=1 if log else 0,
             log_size=log_size,
             log=log.address if log else 0,
-            kernel_version=kconfig.version_code() if spec.type == ProgType.KPROBE else 0,  # checked before 5.0
+            kernel_version=_kernel_version(spec),
             flags=spec.flags,
             name=spec.name,
             expected_attach_type=int(spec.attach_type),
@@ -82,6 +82,15 @@ def _load(spec: ProgramSpec, code: Code, context: Context, log: sys.Buffer | Non
             fd_array=array.address if context.fd_array else 0,
         ),
     )
+
+
+def _kernel_version(spec: ProgramSpec) -> int:
+    """Kernels before 5.0 want theirs in a kprobe's load."""
+    if spec.type != ProgType.KPROBE:
+        return 0
+    from . import kconfig
+
+    return kconfig.version_code()
 
 
 def _infos(code: Code) -> tuple[bytes, bytes]:

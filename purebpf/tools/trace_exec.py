@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import base64
 import errno
-import json
 import math
 import struct
 import sys
@@ -58,6 +57,8 @@ def as_text(event: Exec) -> str:
 
 def as_json(event: Exec) -> str:
     r"""One object. A name that is not UTF-8 has its odd bytes as \xNN, and all its bytes in "filename_b64"."""
+    import json  # which text does not wait for
+
     row: dict[str, object] = {"pid": event.pid, "filename": event.filename.decode("utf-8", "backslashreplace")}
     if event.error:
         row["filename_error"] = errno.errorcode.get(event.error, str(event.error))

@@ -114,6 +114,29 @@ def _at(path: Path, address: int) -> bytes:
     return ctypes.string_at(int(first.split("-")[0], 16) + address, 16)
 
 
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm (binutils) is not installed")
+def test_of_several_versions_the_one_that_is_linked_to_by_default_is_taken() -> None:
+    path = Path(os.path.realpath(_loaded("libc.so.6")))
+    data = path.read_bytes()
+    rows = [line.split() for line in subprocess.check_output(["nm", "-D", path], text=True).splitlines()]
+    old = {row[2].split("@")[0] for row in rows if row[1:2] in (["T"], ["W"]) and "@@" not in row[2]}
+    several = [row for row in rows if "@@" in row[-1] and row[1] in "TW" and row[2].split("@")[0] in old]
+    for address, _kind, name in several:
+        (offset,) = function_offsets(data, name.split("@")[0])
+        assert _at(path, int(address, 16)) == data[offset : offset + 16]
+
+
+def test_more_headers_than_the_file_can_hold_are_refused_at_once(library: Path) -> None:
+    content = bytearray(library.read_bytes())
+    table, wide = int.from_bytes(content[40:48], "little"), content[4] == 2
+    if not wide:
+        pytest.skip("a 32-bit machine")
+    content[54:58] = b"\0\0\xff\xff"  # e_phentsize 0, e_phnum PN_XNUM: the number is in the first section's sh_info
+    content[table + 44 : table + 48] = b"\xff\xff\xff\xff"
+    with pytest.raises(ElfError, match="4294967295 program and"):
+        function_offsets(bytes(content), "plain")
+
+
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF" + bytes(100), b"#!/bin/sh\n"])
 def test_what_is_no_elf_file_is_refused(data: bytes) -> None:
     with pytest.raises(ElfError):

@@ -57,6 +57,9 @@ class Bpftool:
         shown = (self.json("prog", "show", "pinned", str(pin)) for pin in folder.iterdir())
         return {program["name"]: program["id"] for program in shown}
 
+    def unload(self, path: Path) -> None:
+        shutil.rmtree(self.pins / path.stem, ignore_errors=True)
+
     def code(self, number: int, file: Path) -> bytes:
         subprocess.run(
             [self.path, "prog", "dump", "xlated", "id", str(number), "file", str(file)], check=True, capture_output=True

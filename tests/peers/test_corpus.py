@@ -45,7 +45,13 @@ def normalised(code: bytes, maps: Mapping[int, str]) -> list[tuple[Any, ...]]:
 
 
 def test_programs_and_maps_are_what_libbpf_makes_of_them(path: Path, peer: Any, tmp_path: Path) -> None:
-    theirs = peer.load(path)
+    try:
+        compare(path, peer, peer.load(path), tmp_path)
+    finally:
+        peer.unload(path)
+
+
+def compare(path: Path, peer: Any, theirs: dict[str, int] | None, tmp_path: Path) -> None:
     if theirs is None and path.stem not in ONLY_OURS:
         with pytest.raises(purebpf.Error):
             purebpf.load(path)
