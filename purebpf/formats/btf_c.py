@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import BtfError
-from .btf import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Btf, Kind, Member, Type, kind_name
+from .btf import Btf
+from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Kind, Member, Type, kind_name
 
-_MOST_WORK = 1 << 25  # characters of all declarations, and some for each; a kernel's BTF takes an eighth
+_MOST_WORK = 1 << 26  # characters of all declarations, and 64 for each; a kernel's BTF takes a sixth
 _KEYWORDS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
 _WORDS = {Kind.CONST: "const ", Kind.VOLATILE: "volatile ", Kind.RESTRICT: "restrict ", Kind.TYPE_TAG: ""}
 _ENUM_MODES = {1: "byte", 2: "HI"}  # GCC's machine modes, for enums that are not an int
@@ -100,9 +101,9 @@ class _Printer:
         if type_.kind not in _DECLARERS:
             raise BtfError(f".BTF: nothing can be of type {type_id} ({kind_name(type_.kind)} {type_.name!r})")
         text = _DECLARERS[Kind(type_.kind)](self, type_, name, depth + 1, words)
-        self._work += len(text) + 8
+        self._work += len(text) + 64
         if self._work > _MOST_WORK:
-            raise BtfError(f".BTF: more than {_MOST_WORK} characters of declarations, at type {type_id}")
+            raise BtfError(f".BTF: declarations without end at type {type_id}")
         return text
 
     def pointer(self, type_: Type, name: str, depth: int, words: str) -> str:

@@ -12,7 +12,8 @@ from array import array
 from collections.abc import Callable, Collection, Mapping
 from typing import Optional
 
-from .btf import MAGIC, Btf, Kind, Type
+from .btf import MAGIC, Btf
+from .kinds import Kind, Type
 
 # Given a type, the words to put in its place, or None to keep it.
 Change = Callable[[Type], Optional["list[int]"]]

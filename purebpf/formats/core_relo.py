@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from ..errors import BtfError, RelocationError
 from .abi import CoreKind
-from .btf import COMPOSITES, ENUMS, Btf, Kind, Type, essential
+from .btf import Btf
 from .core_spec import ENUM_KINDS, TYPE_KINDS, Access, candidate_kinds, find_access, local_access
 from .insn import CALL, LD_IMM64, SIZE
+from .kinds import COMPOSITES, ENUMS, Kind, Type, essential
 from .spec import CoreRelocation
 
 POISON = 0xBAD2310  # the helper number that a poisoned instruction calls

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ..errors import BtfError
 from .abi import CoreKind
-from .btf import COMPOSITES, ENUMS, MAX_DEPTH, Btf, Kind, Member, Type, essential, kind_name
+from .btf import Btf
+from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, Kind, Member, Type, essential, kind_name
 
 FIELD_KINDS = frozenset(
     {

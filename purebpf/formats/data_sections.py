@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from ..errors import BtfError, ElfError
 from .abi import MapFlags, MapType
-from .btf import Btf, Kind
+from .btf import Btf
 from .elf import ElfFile, Section
+from .kinds import Kind
 from .spec import ExternSpec, MapSpec, VariableSpec
 
 KCONFIG = ".kconfig"

@@ -20,7 +20,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import BtfError
-from .btf import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Btf, Kind, Member, Type, kind_name
+from .btf import Btf
+from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Kind, Member, Type, kind_name
 from .values import Array, Bool, Bytes, Codec, Composite, Enumeration, Float, Number, Place, Value, plain
 
 __all__ = ["Codec", "Value", "codec", "plain"]

@@ -14,8 +14,9 @@ from typing import Any
 
 from ..errors import BtfError, ElfError, ObjectError
 from .abi import MapType, Pinning
-from .btf import ENUMS, Btf, Kind, Member, Type, kind_name
+from .btf import Btf
 from .elf import ElfFile, Relocation, Section
+from .kinds import ENUMS, Kind, Member, Type, kind_name
 from .spec import MapSpec
 
 _U32 = (1 << 32) - 1

@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeVar
 from ..errors import BtfError, ElfError, RelocationError
 from . import btf_ext, data_sections, elf, insn, map_decl
 from .abi import PseudoCall
-from .btf import COMPOSITES, Btf, Kind
+from .btf import Btf
 from .btf_write import with_sections
 from .elf import ElfFile, ElfSymbol, Relocation, Section
+from .kinds import COMPOSITES, Kind
 from .sections import HOOKS, classify
 from .spec import (
     CoreRelocation,

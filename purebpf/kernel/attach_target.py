@@ -10,7 +10,8 @@ from contextlib import ExitStack
 
 from ..errors import NotSupported, ObjectError
 from ..formats.abi import AttachType, ProgType
-from ..formats.btf import Btf, Kind
+from ..formats.btf import Btf
+from ..formats.kinds import Kind
 from ..formats.spec import ProgramSpec
 from .fd import FileDescriptor
 

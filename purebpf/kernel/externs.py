@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ..errors import NotSupported, ObjectError
-from ..formats.btf import Btf, Kind, Type
+from ..formats.btf import Btf
 from ..formats.core_spec import same_type
 from ..formats.data_sections import KCONFIG
+from ..formats.kinds import Kind, Type
 from ..formats.link import Code, Extern
 from ..formats.spec import ExternSpec, ObjectSpec, ReferenceKind
 from . import kallsyms, kconfig, vmlinux

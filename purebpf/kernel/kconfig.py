@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 
 from ..errors import ObjectError
-from ..formats.btf import ENUMS, Btf, Integer, Kind, Type
+from ..formats.btf import Btf
+from ..formats.kinds import ENUMS, Integer, Kind, Type
 from ..formats.layout import codec
 from ..formats.spec import ExternSpec
 from . import probe

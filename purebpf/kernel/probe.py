@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from ..formats import attr, insn
 from ..formats.abi import AttachType, Cmd, MapFlags, MapType, ProgFlags, ProgType
-from ..formats.btf import MAGIC, Kind
+from ..formats.btf import MAGIC
 from ..formats.btf_write import info
 from ..formats.insn import Instruction
+from ..formats.kinds import Kind
 from . import sys
 
 _EXIT = [Instruction(0xB7, 0, 0, 0, 0), Instruction(0x95, 0, 0, 0, 0)]  # r0 = 0; exit

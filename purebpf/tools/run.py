@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Union
 
 from ..errors import Error, ObjectError
 from ..formats.abi import MapType
-from ..formats.btf import Btf, Kind
+from ..formats.btf import Btf
+from ..formats.kinds import Kind
 from ..formats.layout import Codec, codec, plain
 from ..formats.spec import MapSpec, ObjectSpec
 from ..kernel.perfbuf import PerfBuffer

@@ -66,8 +66,8 @@ def composites(btf: Btf) -> dict[tuple[int, str], Type]:
 def check_again(btf: Btf, clang: Callable[..., Path]) -> int:
     """Print, compile, read: nothing has changed. The number of structs that were compared."""
     before = composites(btf)
-    variables = (f"{KEYWORDS[Kind(kind)]} {name} v{i};\n" for i, (kind, name) in enumerate(before))
-    again = btf_of(clang(dump(btf) + "".join(variables), "-g", "-c"))
+    variables = (f"{KEYWORDS[Kind(kind)]} {name} v{i};\n" for i, (kind, name) in enumerate(before))  # clang drops unused types
+    again = btf_of(clang(dump(btf) + "int one;\n" + "".join(variables), "-g", "-c"))
     after = composites(again)
     for key, type_ in before.items():
         assert after[key].size_or_type == type_.size_or_type, key
@@ -316,7 +316,7 @@ def test_the_kernels_types_are_those_that_bpftool_prints(vmlinux: Btf) -> None:
     command = [bpftool, "btf", "dump", "file", str(VMLINUX), "format", "c"]
     theirs = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     ours = dump(vmlinux)
-    for pattern in (r"^(?:struct|union|enum) (\w+?)(?:___\d+)? \{$", r"^\} (\w+);$", r"^typedef .*?(\w+);$"):
+    for pattern in (r"^(?:struct|union|enum) (\w+?)(?:___\d+)? \{(?:\};)?$", r"^\} (\w+);$", r"^typedef .*?(\w+);$"):
         shown = [sorted(re.findall(pattern, text, re.MULTILINE)) for text in (ours, theirs)]
         assert shown[0] == shown[1]
 
@@ -342,9 +342,9 @@ def test_declarations_that_would_take_for_ever_are_refused(step: Callable[[Build
     btf = Btf(b.bytes())
     start = time.monotonic()
     for call in (lambda: declaration(btf, made), lambda: dump(btf)):
-        with pytest.raises(BtfError, match=r"more than|nest deeper"):
+        with pytest.raises(BtfError, match="declarations without end"):
             call()
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - start < 60
 
 
 def test_a_long_chain_of_types_is_no_deep_recursion() -> None:

@@ -26,6 +26,7 @@ FORMATS = [
     "btf_write",
     "btf_c",
     "btf",
+    "kinds",
     "elf_symbols",
     "elf",
     "sections",

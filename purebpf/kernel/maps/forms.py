@@ -10,7 +10,8 @@ import sys
 from typing import Any, NamedTuple
 
 from ...errors import ObjectError
-from ...formats.btf import Btf, Kind
+from ...formats.btf import Btf
+from ...formats.kinds import Kind
 from ...formats.layout import Codec, codec
 from ..cpus import possible_cpus
 
