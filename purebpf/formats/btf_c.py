@@ -19,7 +19,7 @@ from ..errors import BtfError
 from .btf import Btf
 from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Kind, Member, Type, kind_name
 
-_MOST_WORK = 1 << 26  # characters of all declarations, and 64 for each; a kernel's BTF takes a sixth
+_LINE = 64  # work of a line, besides its characters
 _KEYWORDS = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
 _WORDS = {Kind.CONST: "const ", Kind.VOLATILE: "volatile ", Kind.RESTRICT: "restrict ", Kind.TYPE_TAG: ""}
 _ENUM_MODES = {1: "byte", 2: "HI"}  # GCC's machine modes, for enums that are not an int
@@ -60,7 +60,7 @@ def definition(btf: Btf, type_id: int) -> str:
 def dump(btf: Btf) -> str:
     """All types, those of the base too, each once and after what it needs, as a header with bpftool's guards.
 
-    Raises BtfError where types hold one another in a loop, or are more than can be printed.
+    Raises BtfError where types hold one another in a loop, or so often that the text would be without end.
     """
     return _Header(btf).text()
 
@@ -71,6 +71,7 @@ class _Printer:
         self._names: dict[int, str] = {}
         self._taken: dict[tuple[bool, str], int] = {}
         self._work = 0
+        self._most_work = (1 << 22) + 64 * len(btf.types)  # a kernel's BTF takes a sixth
 
     # Names. Tags of structs, unions and enums are one space, typedefs and enumerators the other.
 
@@ -101,10 +102,13 @@ class _Printer:
         if type_.kind not in _DECLARERS:
             raise BtfError(f".BTF: nothing can be of type {type_id} ({kind_name(type_.kind)} {type_.name!r})")
         text = _DECLARERS[Kind(type_.kind)](self, type_, name, depth + 1, words)
-        self._work += len(text) + 64
-        if self._work > _MOST_WORK:
-            raise BtfError(f".BTF: declarations without end at type {type_id}")
+        self._spend(len(text), type_)
         return text
+
+    def _spend(self, characters: int, type_: Type) -> None:
+        self._work += _LINE + characters
+        if self._work > self._most_work:
+            raise BtfError(f".BTF: declarations without end at type {type_.id}")
 
     def pointer(self, type_: Type, name: str, depth: int, words: str) -> str:
         target = self._btf.resolve(type_.size_or_type, QUALIFIERS)

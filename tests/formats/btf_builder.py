@@ -14,7 +14,8 @@ import struct
 from collections.abc import Sequence
 from typing import Union
 
-from purebpf.formats.btf import Btf, Kind
+from purebpf.formats.btf import Btf
+from purebpf.formats.kinds import Kind
 
 # (name, type id, bit offset) or, for a bit-field, (name, type id, bit offset, bits)
 Row = Union["tuple[str, int, int]", "tuple[str, int, int, int]"]

@@ -26,9 +26,9 @@ import purebpf
 from purebpf.errors import ClosedError, Error, KernelError, NotPermitted, NotSupported, ObjectError
 from purebpf.formats import insn
 from purebpf.formats.abi import AttachType, Cmd, ProgType
-from purebpf.formats.btf import Kind
 from purebpf.formats.elf_symbols import function_offsets
 from purebpf.formats.insn import Instruction
+from purebpf.formats.kinds import Kind
 from purebpf.formats.spec import ProgramSpec
 from purebpf.kernel import tracefs, vmlinux
 

@@ -20,7 +20,7 @@ from hits import Hits, load
 
 from purebpf.errors import KernelError, NotSupported, ObjectError
 from purebpf.formats.abi import AttachType, MapType, ProgType
-from purebpf.formats.btf import Kind
+from purebpf.formats.kinds import Kind
 from purebpf.formats.sections import HOOKS
 from purebpf.formats.spec import MapSpec
 from purebpf.kernel import kallsyms, maps, vmlinux

@@ -14,7 +14,8 @@ import pytest
 from purebpf.errors import ObjectError
 from purebpf.formats import attr
 from purebpf.formats.abi import Cmd, MapType
-from purebpf.formats.btf import Btf, Kind
+from purebpf.formats.btf import Btf
+from purebpf.formats.kinds import Kind
 from purebpf.formats.spec import MapSpec
 from purebpf.kernel import maps, sys, vmlinux
 from purebpf.kernel.fd import FileDescriptor

@@ -80,7 +80,8 @@ def test_records_of_every_size_are_whole(obj: purebpf.Object, size: int) -> None
 
 def test_records_of_each_cpu_come_in_their_order_many_times_round_the_ring(obj: purebpf.Object) -> None:
     sent: dict[int, list[bytes]] = {cpu: [] for cpu in online_cpus()}
-    buffer, seen = obj.perf("events", pages=1), []
+    buffer = obj.perf("events", pages=1)
+    seen: list[bytes] = []
     for number in range(600):
         cpu, size = online_cpus()[number % 3 % len(sent)], 8 + number % 700
         assert emit(obj, number, size, cpu)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
-from ...errors import KernelError, NotSupported
+from ...errors import KernelError, NotSupported, ObjectError
 from ...formats import attr
 from ...formats.abi import AttachType, Cmd, ProgType
 from .. import bpffs, sys
@@ -96,10 +96,12 @@ class Link:
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Keep the program attached beyond this process, under a path on a bpffs. Raises KernelError, NotPermitted."""
         bpffs.pin(self.fileno(), path, self._what)
-        self.pinned = os.fspath(path)
+        self.pinned = os.path.abspath(path)
 
     def unpin(self) -> None:
-        """Remove the pin. Raises ObjectError, KernelError."""
+        """Remove the pin. Raises ObjectError if `pinned` is empty, KernelError."""
+        if not self.pinned:
+            raise ObjectError(f"{self._what} is not pinned, as far as is known here")
         bpffs.unpin(self.pinned, self._what)
         self.pinned = ""
 
