@@ -60,6 +60,8 @@ class Btf:
         if len(header) < _HEADER:
             raise BtfError(f".BTF: cut off in its header, at {len(data)} bytes")
         length, type_off, type_len, str_off, str_len = header[1:_HEADER]
+        if length < 4 * _HEADER:
+            raise BtfError(f".BTF: has a header of {length} bytes; there are {4 * _HEADER} at least")
         self.types = _words(_part(data, "type", length + type_off, type_len), self.byte_order)
         self.strings = bytes(_part(data, "string", length + str_off, str_len))
         sizes = dict(TAIL)

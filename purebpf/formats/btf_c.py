@@ -240,21 +240,31 @@ class _Header(_Printer):
 
     def members(self, type_: Type, depth: int) -> Iterator[str]:
         """The members, and bit-fields without a name where the compiler would not leave a gap by itself."""
-        lines = super().members(type_, depth)
-        if type_.kind == Kind.UNION or not type_.vlen:
-            yield from lines
-            return
-        at, is_packed = 0, self._is_packed(type_, 0)
-        for member, line in zip(self._btf.members(type_), lines):
+        at, is_packed, is_union = 0, self._is_packed(type_, 0), type_.kind == Kind.UNION
+        for member, line in zip(self._btf.members(type_), super().members(type_, depth)):
             start, bits = self.place(member)
-            yield from _gap(start, at, 1 if is_packed or bits else 8 * self._alignment(member.type_id, 0))
+            if not is_union:
+                yield from self._gap(type_, start, at, 1 if is_packed or bits else self._alignment(member.type_id, 0))
             yield line
-            at = start + (bits or self._bit_size(member.type_id))
-        yield from _gap(type_.size_or_type * 8, at, 8 if is_packed else 8 * self._alignment(type_.id, 0))
+            at = max(at * is_union, start + (bits or self._bit_size(member.type_id)))
+        gap = self._gap(type_, type_.size_or_type * 8, at, 8 if is_packed else self._alignment(type_.id, 0))
+        if not is_union:
+            yield from gap
+        elif next(gap, ""):
+            fields = "".join(f"\t{field};\n" for field in self._gap(type_, type_.size_or_type * 8, 0, 1))
+            yield f"struct {{\n{fields}}}"
 
     def attribute(self, type_: Type) -> str:
         """See _Printer."""
         return " __attribute__((packed))" if self._is_packed(type_, 0) else ""
+
+    def _gap(self, type_: Type, end: int, at: int, alignment: int) -> Iterator[str]:
+        """From bit `at` to bit `end`; nothing if an alignment of so many bits makes that gap by itself."""
+        while at < end and -at % alignment != end - at:
+            bits = min(end - at, 32 - at % 32)
+            self._spend(bits, type_)
+            yield f"int: {bits}"
+            at += bits
 
     def _bit_size(self, type_id: int) -> int:
         return 0 if self._btf.resolve(type_id).kind in _SIZELESS else self._btf.size(type_id) * 8
@@ -263,14 +273,15 @@ class _Header(_Printer):
         """Does it lie as no compiler would lay it out unasked? (btf_dump.c, btf_is_struct_packed)"""
         if type_.kind not in COMPOSITES or not type_.vlen:
             return False
-        rows = [(m, self._alignment(m.type_id, depth + 1) * 8) for m in self._btf.members(type_)]
-        strictest = max(alignment for _member, alignment in rows)
+        rows = [(self.place(m), self._alignment(m.type_id, depth + 1)) for m in self._btf.members(type_)]
+        strictest = max(alignment for _place, alignment in rows)
+        # A bit-field does not cross the bounds of its type, unasked. That has the size of its alignment.
         return type_.size_or_type * 8 % strictest > 0 or any(
-            start % alignment for (start, bits), alignment in ((self.place(m), a) for m, a in rows) if not bits
+            start % alignment + bits > (alignment if bits else 0) for (start, bits), alignment in rows
         )
 
     def _alignment(self, type_id: int, depth: int) -> int:
-        """In bytes, as the compiler would choose it; 1 for a packed struct."""
+        """In bits, as the compiler would choose it; 8 for a packed struct."""
         if type_id not in self._alignments:
             if depth > MAX_DEPTH:
                 raise BtfError(f".BTF: types nest deeper than {MAX_DEPTH} at type {type_id}")
@@ -282,10 +293,9 @@ class _Header(_Printer):
             return self._alignment(self._btf.array(type_)[0], depth)
         if type_.kind in COMPOSITES:
             if self._is_packed(type_, depth):
-                return 1
-            return max((self._alignment(m.type_id, depth) for m in self._btf.members(type_)), default=1)
-        size = 1 if type_.kind in _SIZELESS else self._btf.size(type_.id)
-        return max(1, min(size, 16 if type_.kind == Kind.INT else 8))
+                return 8
+            return max((self._alignment(m.type_id, depth) for m in self._btf.members(type_)), default=8)
+        return max(8, min(self._bit_size(type_.id), 128 if type_.kind == Kind.INT else 64))
 
     # Order.
 
@@ -341,13 +351,3 @@ class _Header(_Printer):
         if type_.kind == Kind.TYPEDEF or type_.kind in QUALIFIERS:
             return [(type_.size_or_type, pointed)]
         return []
-
-
-def _gap(end: int, at: int, alignment: int) -> Iterator[str]:
-    """From bit `at` to bit `end`; nothing if an alignment of so many bits makes that gap by itself."""
-    if end <= at or -at % alignment == end - at:
-        return
-    while at < end:
-        bits = min(end - at, 32 - at % 32)
-        yield f"int: {bits}"
-        at += bits

@@ -137,7 +137,7 @@ class Resolver:
             if found:
                 matches.append((candidate, found, _value(found, kind)))
         if not matches:
-            after = Value(0) if kind in _EXISTS else None
+            after = Value(0) if kind in _EXISTS | TYPE_KINDS else None  # libbpf: no type, no id and no size
             return Outcome(relocation, local, before, after, self._why(named, local, candidates))
         first = matches[0]
         for other in matches[1:]:
@@ -291,10 +291,18 @@ def _patch_wide(code: bytearray, at: int, order: str, outcome: Outcome, where: s
     if at + 2 * SIZE > len(code):
         raise RelocationError(f"{where}: half an ld_imm64")
     low, high = (struct.unpack_from(order + "I", code, at + part)[0] for part in (4, 12))
-    _check(outcome, low | high << 32, outcome.before.number & _U64, where)
-    struct.pack_into(order + "I", code, at + 4, outcome.after.number & _U32)
-    struct.pack_into(order + "I", code, at + 12, outcome.after.number >> 32 & _U32)
+    before, after = outcome.before.number & _U64, outcome.after.number & _U64
+    if outcome.local.enumerator and low | high << 32 == _negative(before) != before:
+        before, after = _negative(before), _negative(after)  # only clang from 15 on marks signed enums in BTF
+    _check(outcome, low | high << 32, before, where)
+    struct.pack_into(order + "I", code, at + 4, after & _U32)
+    struct.pack_into(order + "I", code, at + 12, after >> 32)
     return ""
+
+
+def _negative(number: int) -> int:
+    """The 64-bit number that 32 bits with a sign stand for."""
+    return number | ~_U32 & _U64 if number >> 31 == 1 else number
 
 
 def _patch_access(code: bytearray, at: int, order: str, outcome: Outcome, where: str) -> str:

@@ -40,5 +40,5 @@ HELPERS = tuple(_NAMES.split())
 
 
 def helper_name(number: int) -> str:
-    """bpf_map_lookup_elem for 1, and so on; unknown#N for what is newer than this list."""
-    return f"bpf_{HELPERS[number]}" if 0 < number < len(HELPERS) else f"unknown#{number}"
+    """bpf_map_lookup_elem for 1, and so on; "unknown" for what is newer than this list."""
+    return f"bpf_{HELPERS[number]}" if 0 < number < len(HELPERS) else "unknown"

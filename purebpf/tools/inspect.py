@@ -66,7 +66,11 @@ def describe(spec: ObjectSpec, data: bytes, target: Target | None, code: bool) -
         "license": spec.license,
         "byte_order": spec.byte_order,
         "types": spec.btf.count if spec.btf else 0,
-        "sections": [{"name": s.name, "type": s.type.removeprefix("SHT_"), "size": s.size} for s in elf.read(data).sections if s.name],
+        "sections": [
+            {"name": s.name, "type": s.type.removeprefix("SHT_"), "size": s.size}
+            for s in elf.read(data).sections
+            if s.name
+        ],
         "maps": [_map(made) for made in spec.maps.values()],
         "programs": [_program(program) for program in spec.programs.values()],
         "functions": [_function(function) for function in spec.functions.values()],

@@ -73,7 +73,18 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "sample.bpf.c").write_text(SOURCE)
     include = f"/usr/include/{os.uname().machine}-linux-gnu"
     output = folder / "sample.bpf.o"
-    command = [clang, "-O2", "-g", "-target", "bpf", f"-I{include}", "-c", str(folder / "sample.bpf.c"), "-o", str(output)]
+    command = [
+        clang,
+        "-O2",
+        "-g",
+        "-target",
+        "bpf",
+        f"-I{include}",
+        "-c",
+        str(folder / "sample.bpf.c"),
+        "-o",
+        str(output),
+    ]
     subprocess.run(command, check=True)
     return str(output)
 
@@ -105,7 +116,9 @@ def test_inspect_against_a_file_of_btf_without_that_type(compiled: str) -> None:
 
 
 def test_inspect_prints_types_as_c(compiled: str) -> None:
-    assert "struct event {\n\t__u32 pid;\n\tchar comm[16];\n};" in purebpf_command("inspect", compiled, "--types").stdout
+    assert (
+        "struct event {\n\t__u32 pid;\n\tchar comm[16];\n};" in purebpf_command("inspect", compiled, "--types").stdout
+    )
 
 
 def test_inspect_of_no_object_is_status_7(tmp_path: Path) -> None:

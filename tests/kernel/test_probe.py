@@ -25,7 +25,9 @@ def features() -> Any:
     import json
 
     path = "/usr/sbin/bpftool" if os.path.exists("/usr/sbin/bpftool") else "bpftool"
-    return json.loads(subprocess.run([path, "-j", "feature", "probe", "kernel"], check=True, capture_output=True).stdout)
+    return json.loads(
+        subprocess.run([path, "-j", "feature", "probe", "kernel"], check=True, capture_output=True).stdout
+    )
 
 
 def test_map_types_are_as_bpftool_finds_them(features: Any) -> None:

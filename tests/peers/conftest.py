@@ -8,12 +8,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 CORPUS = Path(__file__).parents[1] / "corpus"
+# The C programs by name: those of tests/corpus, and those of tests/objects.
+SOURCES = {
+    path.name.split(".")[0]: path
+    for folder in (CORPUS, CORPUS.parent / "objects")
+    for path in sorted(folder.glob("*.bpf.c"))
+}
 
 
 def compile_bpf(source: Path, output: Path, *options: str) -> Path:
@@ -28,14 +35,15 @@ def compile_bpf(source: Path, output: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each program of tests/corpus, compiled, by name."""
+    """Each of SOURCES, compiled, by name."""
     folder = tmp_path_factory.mktemp("corpus")
-    made = {}
-    for source in sorted(CORPUS.glob("*.bpf.c")):
-        name = source.name.split(".")[0]
-        processor = re.search(r"-mcpu=v\d", source.read_text().splitlines()[0])
-        made[name] = compile_bpf(source, folder / f"{name}.o", "-g", *([processor[0]] if processor else []))
-    return made
+
+    def build(name: str) -> Path:
+        processor = re.search(r"-mcpu=v\d", SOURCES[name].read_text().splitlines()[0])
+        return compile_bpf(SOURCES[name], folder / f"{name}.o", "-g", *([processor[0]] if processor else []))
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(SOURCES, pool.map(build, SOURCES)))
 
 
 class Bpftool:
@@ -55,7 +63,7 @@ class Bpftool:
         if result.returncode:
             return None
         shown = (self.json("prog", "show", "pinned", str(pin)) for pin in folder.iterdir())
-        return {program["name"]: program["id"] for program in shown}
+        return {program["name"][:15]: program["id"] for program in shown}
 
     def unload(self, path: Path) -> None:
         shutil.rmtree(self.pins / path.stem, ignore_errors=True)
@@ -65,6 +73,12 @@ class Bpftool:
             [self.path, "prog", "dump", "xlated", "id", str(number), "file", str(file)], check=True, capture_output=True
         )
         return file.read_bytes()
+
+    def lines(self, number: int) -> list[tuple[Any, ...]]:
+        """For each instruction the function that starts there, and the source line that it comes from."""
+        fields = ("proto", "src", "file", "line_num", "line_col")
+        rows = self.json("prog", "dump", "xlated", "id", str(number), "linum")
+        return [tuple(row.get(field) for field in fields) for row in rows]
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,13 @@ from purebpf.formats.abi import MapType
 
 pytestmark = pytest.mark.kernel
 EM_BPF = 247
+
+# What purebpf raises, and for which errno of libbpf: the words that tell the cause.
+CAUSES = {
+    purebpf.NotPermitted: {errno.EPERM: "refuses programs of type"},
+    purebpf.NotSupported: {errno.ESRCH: "this kernel has no function"},
+    purebpf.VerifierError: {errno.EINVAL: "made unusable by CO-RE: the kernel has no "},
+}
 
 
 def embedded(data: bytes) -> list[bytes]:
@@ -73,20 +82,26 @@ def test_what_libbpf_loads_purebpf_loads(
 ) -> None:
     loaded = total = 0
     worse, unexplained, extra = [], [], 0
+    causes: Counter[str] = Counter()
     for path in objects:
         for name, number in libbpf_verdicts(path).items():
             total += 1
             error = ours(path, name)
             loaded += error is None
             extra += error is None and number != 0
-            if error is not None and number == 0:
+            if error is None:
+                continue
+            causes[type(error).__name__] += 1
+            if number == 0:
                 worse.append(f"{path.stem}: {error}")
-            if error is not None and (name not in str(error) or len(str(error)) < 40):
-                unexplained.append(f"{path.stem}: {error}")
+            told = CAUSES.get(type(error), {}).get(number)
+            if name not in str(error) or told is None or told not in str(error):
+                unexplained.append(f"{path.stem}: libbpf says {errno.errorcode.get(number, number)}, purebpf {error}")
     with capsys.disabled():
         print(
             f"\nlibbpf-tools: {len(objects)} objects, {total} programs; purebpf loads {loaded},"
-            f" libbpf {loaded - extra + len(worse)}, {len(worse)} that purebpf does not"
+            f" libbpf {loaded - extra + len(worse)}, {len(worse)} that purebpf does not;"
+            f" refused: {', '.join(f'{count} {cause}' for cause, count in causes.most_common())}"
         )
     assert len(objects) >= 40
     assert not worse
