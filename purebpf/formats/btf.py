@@ -43,6 +43,7 @@ from .kinds import (
 
 MAGIC = 0xEB9F
 _HEADER = 6  # words
+_FEW = 64  # names to search for one by one
 _LONGEST = 1 << 12  # bytes of a name and its NUL; the kernel takes 512 (KSYM_NAME_LEN)
 
 
@@ -149,10 +150,10 @@ class Btf:
         """
         wanted = kinds if isinstance(kinds, frozenset) else frozenset({kinds})
         found = self.base.find(name, wanted, flavours=flavours) if self.base else []
-        ids = set(self._named(name.encode()))
-        for offset in self._flavours.get(name, ()) if flavours else ():
-            ids.update(self._named_at(offset))
-        return found + [self.type(i) for i in sorted(ids) if self.kind(i) in wanted]
+        offsets = self._name_offsets.intersection(self._offsets(name.encode()))
+        if flavours:
+            offsets |= self._name_offsets.intersection(self._flavours.get(name, ()))
+        return found + [self.type(i) for i in self._named(offsets) if self.kind(i) in wanted]
 
     def close_to(self, name: str, kind: Kind, prefix: str = "") -> list[str]:
         """Up to three names like this one among the types of a kind whose names start so, the best first."""
@@ -177,19 +178,25 @@ class Btf:
             at = self.strings.find(b"___", start + len(name.encode()))
         return found
 
-    def _named(self, name: bytes) -> Iterator[int]:
-        """Ids of the types of this name. A name may be the tail of another string."""
+    def _offsets(self, name: bytes) -> Iterator[int]:
+        """Where strings end so. A name may be the tail of another string."""
         home: Btf | None = self
         while name and home:
             at = home.strings.find(name + b"\0")
             while at >= 0:
-                yield from self._named_at(home._first_string + at)
+                yield home._first_string + at
                 at = home.strings.find(name + b"\0", at + 1)
             home = home.base
 
+    def _named(self, offsets: frozenset[int]) -> list[int]:
+        """Ids of the types whose names are there, in order."""
+        if len(offsets) > _FEW:
+            return [self._first + i for i, offset in enumerate(self._names) if offset in offsets]
+        return sorted(type_id for offset in offsets for type_id in self._named_at(offset))
+
     def _named_at(self, offset: int) -> Iterator[int]:
         needle = offset.to_bytes(4, sys.byteorder)
-        at = self._name_bytes.find(needle) if offset in self._name_offsets else -1
+        at = self._name_bytes.find(needle)
         while at >= 0:
             if not at & 3:
                 yield self._first + (at >> 2)

@@ -32,6 +32,7 @@ from .spec import (
     ReferenceKind,
 )
 
+_MOST_KCONFIG = 1 << 20  # bytes; a configuration's strings are short
 _SlotRow = TypeVar("_SlotRow", Line, CoreRelocation)
 
 
@@ -98,6 +99,8 @@ def _externs(file: ElfFile, btf: Btf | None) -> dict[str, ExternSpec]:
     offset = 0
     wanted = ((btf.type(e.type_id).size_or_type, e) for e in found.values() if e.section == data_sections.KCONFIG)
     rows = [(_alignment(btf, type_id), btf.size(type_id), extern) for type_id, extern in wanted]
+    if sum(size for _alignment, size, _extern in rows) > _MOST_KCONFIG:
+        raise BtfError(f"the externs of .kconfig have more than {_MOST_KCONFIG} bytes")
     for alignment, size, extern in sorted(rows, key=lambda row: (-row[0], row[1], row[2].name)):
         offset = -(-offset // alignment) * alignment
         found[extern.name] = ExternSpec(extern.name, extern.section, extern.weak, extern.type_id, offset, size)

@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,20 @@ def test_a_name_may_be_the_end_of_another_string() -> None:
     data = bytearray(builder.bytes())
     struct.pack_into("<I", data, 24 + 12, 1 + len("long_"))
     assert [t.id for t in Btf(bytes(data)).find("name", Kind.TYPEDEF)] == [2]
+
+
+@pytest.mark.parametrize("string", [b"a\0", b"a___b\0"])
+def test_a_name_that_is_there_many_times_is_found_soon(string: bytes) -> None:
+    b, count = Builder(), 50_000
+    for _ in range(count):
+        b.typedef("", 0)
+    data = bytearray(b.bytes() + string * count)
+    struct.pack_into("<I", data, 20, 1 + len(string) * count)
+    for i in range(count):
+        struct.pack_into("<I", data, 24 + 12 * i, 1 + i * len(string))
+    start = time.monotonic()
+    assert len(Btf(bytes(data)).find("a", Kind.TYPEDEF, flavours=True)) == count
+    assert time.monotonic() - start < 5
 
 
 def test_sizes_are_those_of_values() -> None:

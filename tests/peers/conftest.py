@@ -15,12 +15,7 @@ from typing import Any
 import pytest
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-# The C programs by name: those of tests/corpus, and those of tests/objects.
-SOURCES = {
-    path.name.split(".")[0]: path
-    for folder in (CORPUS, CORPUS.parent / "objects")
-    for path in sorted(folder.glob("*.bpf.c"))
-}
+SOURCES = {path.name.split(".")[0]: path for path in sorted(CORPUS.glob("*.bpf.c"))}  # the C programs by name
 
 
 def compile_bpf(source: Path, output: Path, *options: str) -> Path:

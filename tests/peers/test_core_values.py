@@ -1,4 +1,4 @@
-"""What relocated programs read and write is what is there: CO-RE of tests/objects, by its results.
+"""What relocated programs read and write is what is there: CO-RE of tests/corpus, by its results.
 
 Expected values come from elsewhere than BTF: /proc, system calls, and the numbers of include/uapi/linux/bpf.h.
 """
