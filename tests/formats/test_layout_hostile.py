@@ -103,7 +103,7 @@ def many_enumerators(b: Builder) -> int:
         many_enumerators,
     ],
 )  # fmt: skip
-def test_types_that_would_take_for_ever_are_refused_or_cheap(write: Any) -> None:
+def test_types_that_would_take_for_ever_are_refused_or_cheap(write: Callable[[Builder], int]) -> None:
     b = Builder()
     type_id = write(b)
     start = time.monotonic()
