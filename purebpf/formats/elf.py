@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
-_MAX_BSS = 1 << 30  # bytes; the kernel refuses array values of 2 GiB (kernel/bpf/arraymap.c)
+_MOST_ZEROES = 1 << 26  # bytes of .bss in all, which a file of any size can ask for
 
 
 class ElfSymbol(NamedTuple):
@@ -134,7 +134,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         from elftools.elf.structs import ELFStructs
 
-        self._data, self._left = data, len(data)
+        self._data, self._left, self._zeroes = data, len(data), 0
         self._byte_order = "little" if data[5:6] == b"\1" else "big"
         self._structs = ELFStructs(self._byte_order == "little", 64)
         self._structs.create_basic_structs()
@@ -171,8 +171,10 @@ class _Reader:
     def _section(self, index: int, header: Container, names: bytes) -> Section:
         name = _string(names, header["sh_name"])
         skipped = header["sh_type"] in ("SHT_NOBITS", "SHT_NULL")
-        if header["sh_size"] >= _MAX_BSS:
-            raise ElfError(f"section {name!r} has {header['sh_size']} bytes, more than a map can hold")
+        if header["sh_type"] == "SHT_NOBITS":
+            self._zeroes += header["sh_size"]
+            if self._zeroes > _MOST_ZEROES:
+                raise ElfError(f"section {name!r} has {header['sh_size']} bytes; variables may have {_MOST_ZEROES} in all")
         if header["sh_flags"] & SHF_COMPRESSED:  # one could be inflated to any size
             raise ElfError(f"section {name!r} is compressed; BPF loaders take none such")
         data = b"" if skipped or name.startswith((".debug_", ".rel.debug_")) else self._content(header, name)

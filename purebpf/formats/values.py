@@ -333,7 +333,7 @@ def _value_class(name: str, members: list[str], has_memory: bool) -> type[Value]
 def _enum_class(name: str, named: dict[str, int]) -> Any:
     """An IntEnum of all names but those that Python's enums keep for themselves."""
     make: Any = IntEnum
-    kept = {n: v for n, v in named.items() if n != "mro" and not (n.startswith("_") and n.endswith("_"))}
+    kept = {n: v for n, v in named.items() if n not in ("", "mro") and not (n.startswith("_") and n.endswith("_"))}
     return make(name, kept if len(kept) <= _MOST_NAMES else {}, module=__name__)
 
 
