@@ -111,7 +111,7 @@ def run_out(
 
 
 # (offset, what) of u32 results in a TEST_RUN attribute.
-TEST_RUN_RETVAL, TEST_RUN_DATA_SIZE, TEST_RUN_DURATION, TEST_RUN_CTX_SIZE = 4, 12, 36, 44
+TEST_RUN_RETVAL, TEST_RUN_DATA_SIZE, TEST_RUN_DURATION = 4, 12, 36
 
 
 def by_id(number: int, open_flags: int = 0) -> bytes:
@@ -152,15 +152,9 @@ def link_fd(fd: int) -> bytes:
     return struct.pack("=II", fd, 0)
 
 
-def bind_map(prog_fd: int, map_fd: int) -> bytes:
-    """BPF_PROG_BIND_MAP."""
-    return struct.pack("=III", prog_fd, map_fd, 0)
-
-
 PERF_TYPE_HARDWARE, PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT = 0, 1, 2
 PERF_FLAG_FD_CLOEXEC = 8
 PERF_EVENT_IOC_ENABLE = 0x2400
-PERF_EVENT_IOC_DISABLE = 0x2401
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 PERF_SAMPLE_RAW = 1 << 10
 PERF_ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, Linux 4.1

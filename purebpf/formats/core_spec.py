@@ -15,16 +15,6 @@ from .abi import CoreKind
 from .btf import Btf
 from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, Kind, Member, Type, essential, kind_name
 
-FIELD_KINDS = frozenset(
-    {
-        CoreKind.FIELD_BYTE_OFFSET,
-        CoreKind.FIELD_BYTE_SIZE,
-        CoreKind.FIELD_EXISTS,
-        CoreKind.FIELD_SIGNED,
-        CoreKind.FIELD_LSHIFT_U64,
-        CoreKind.FIELD_RSHIFT_U64,
-    }
-)
 TYPE_KINDS = frozenset(
     {
         CoreKind.TYPE_ID_LOCAL,

@@ -174,7 +174,9 @@ class _Reader:
         if header["sh_type"] == "SHT_NOBITS":
             self._zeroes += header["sh_size"]
             if self._zeroes > _MOST_ZEROES:
-                raise ElfError(f"section {name!r} has {header['sh_size']} bytes; variables may have {_MOST_ZEROES} in all")
+                raise ElfError(
+                    f"section {name!r} has {header['sh_size']} bytes; variables may have {_MOST_ZEROES} in all"
+                )
         if header["sh_flags"] & SHF_COMPRESSED:  # one could be inflated to any size
             raise ElfError(f"section {name!r} is compressed; BPF loaders take none such")
         data = b"" if skipped or name.startswith((".debug_", ".rel.debug_")) else self._content(header, name)

@@ -11,7 +11,6 @@ import re
 from typing import NamedTuple
 
 _INSTRUCTION = re.compile(r"^(\d+): \([0-9a-f]{2}\) ")
-_SOURCE = re.compile(r"^; ")
 _NOISE = re.compile(
     r"^\s*$|^processed \d+ insns|^verification time|^stack depth|^func#\d+ @|^\d+: |^; |^R\d+=|^R\d+_w=|^ R\d+"
     r"|^from \d+ to|^frame\d+: |^mark_precise|^last_idx|^regs=|^parent|^=====|^Live regs|^arg#\d+ "

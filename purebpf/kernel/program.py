@@ -19,7 +19,6 @@ from .fd import FileDescriptor
 from .maps import Map
 
 _GROWTH = 4096  # bytes that a program may add to a packet: what a page leaves (net/core/filter.c, bpf_xdp_adjust_tail)
-_ENOTSUPP = 524
 _INFO = struct.Struct("=II8sIIQQQIIQ16sIIQQIIQQIIQIIQQIIIIQQQQII")  # struct bpf_prog_info, 5.16
 _JITED_LENGTH, _XLATED_LENGTH, _JITED, _XLATED, _MAP_COUNT, _MAP_IDS = 16, 20, 24, 32, 52, 56
 
@@ -129,7 +128,7 @@ class Program:
         try:
             answer = sys.bpf_out(Cmd.PROG_TEST_RUN, packed)
         except OSError as error:
-            hint = "the kernel runs programs of this type at their hook only" if error.errno == _ENOTSUPP else ""
+            hint = "the kernel runs programs of this type at their hook only" if error.errno == sys.ENOTSUPP else ""
             raise sys.refusal(f"running program {self.spec.name!r}", error, hint) from error
 
         def number(at: int) -> int:

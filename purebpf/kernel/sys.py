@@ -40,7 +40,7 @@ _CLOEXEC = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC
 _MEMBARRIER_CMD_GLOBAL_EXPEDITED = 2
 # Loads are not reordered with loads, nor stores with earlier loads (x86 TSO; z/Architecture is stronger).
 _STRONGLY_ORDERED = {"x86_64", "s390x"}
-_ENOTSUPP = 524  # the kernel's own, without a name in errno.h; BPF lets it out
+ENOTSUPP = 524  # the kernel's own, without a name in errno.h; BPF lets it out
 
 
 @functools.cache
@@ -167,7 +167,7 @@ def errno_name(number: int) -> str:
     """The symbol, e.g. "EINVAL"."""
     if number == errno.EOPNOTSUPP:  # which Python calls ENOTSUP
         return "EOPNOTSUPP"
-    return "ENOTSUPP" if number == _ENOTSUPP else errno.errorcode.get(number, f"errno {number}")
+    return "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, f"errno {number}")
 
 
 def refusal(doing: str, error: OSError, hint: str = "") -> KernelError:

@@ -21,8 +21,7 @@ from . import forms
 from .forms import Form, Slot
 from .info import MapInfo, read_info
 
-ENOTSUPP = 524  # include/linux/errno.h; not in errno.h, but bpf(2) returns it
-NOT_THERE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP})  # what a kernel says to a command that it lacks
+NOT_THERE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, sys.ENOTSUPP})  # what a kernel says to a command that it lacks
 
 _DOING = {
     Cmd.MAP_LOOKUP_ELEM: "looking up an element of",
@@ -41,7 +40,7 @@ _HINTS = {
     errno.EBUSY: "it is in use: close what maps it into memory, or try again",
     errno.EEXIST: "the key is there already, and the flags say NOEXIST",
     errno.EOPNOTSUPP: "maps of this type do not have this operation",
-    ENOTSUPP: "maps of this type do not have this operation",
+    sys.ENOTSUPP: "maps of this type do not have this operation",
 }
 _Self = TypeVar("_Self", bound="Map")
 
