@@ -49,8 +49,8 @@ def read(path: str | os.PathLike[str]) -> Btf:
         raise ObjectError(f"{os.fspath(path)}: {error.strerror}") from error
     try:
         return Btf(elf.section_data(data, ".BTF") if data[:4] == b"\x7fELF" else data)
-    except BtfError as error:
-        raise BtfError(f"{os.fspath(path)}: {error}", hint=error.hint) from error
+    except ObjectError as error:
+        raise type(error)(f"{os.fspath(path)}: {error}", hint=error.hint) from error
 
 
 def modules(base: Btf) -> dict[str, Btf]:

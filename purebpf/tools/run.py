@@ -127,7 +127,7 @@ def _report(obj: Object, attached: int) -> None:
     idle = [name for name, program in obj.programs.items() if not program.attachable]
     if idle:
         print(f"purebpf: not attached, as their sections do not say where: {', '.join(idle)}", file=sys.stderr)
-    print(f"purebpf: {attached} programs attached; Ctrl-C ends", file=sys.stderr)
+    print(f"purebpf: {attached} program{'s' * (attached != 1)} attached; Ctrl-C ends", file=sys.stderr)
 
 
 def _print_records(sources: list[Source], options: argparse.Namespace) -> None:
