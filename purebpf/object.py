@@ -56,6 +56,14 @@ def read(path: str | os.PathLike[str]) -> ObjectSpec:
         raise type(error)(f"{os.fspath(path)}: {error}", hint=error.hint) from error
 
 
+def prebuilt_path(name: str) -> str:
+    """As `prebuilt`, for those in a hurry: pathlib takes longer to import than an object to load."""
+    package = os.path.dirname(__file__)
+    inside = os.path.join(package, "prebuilt")
+    folder = inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "prebuilt")
+    return os.path.join(folder, f"{name}.bpf.o")
+
+
 def prebuilt(name: str) -> Path:
     """The object that comes with purebpf under this name, e.g. "trace_exec" for prebuilt/trace_exec.bpf.o.
 
@@ -63,9 +71,7 @@ def prebuilt(name: str) -> Path:
     """
     from pathlib import Path
 
-    package = Path(__file__).parent
-    inside = package / "prebuilt"
-    return (inside if inside.is_dir() else package.parent / "prebuilt") / f"{name}.bpf.o"
+    return Path(prebuilt_path(name))
 
 
 def load(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import KernelError, NotPermitted, NotSupported, ObjectError, VerifierError
-from ..formats import attr, verifier_log
+from ..formats import attr
 from ..formats.abi import Cmd, ProgType
 from ..formats.btf import Btf
 from ..formats.insn import SIZE
@@ -110,6 +110,8 @@ def _rejection(spec: ProgramSpec, code: Code, context: Context, error: OSError) 
     log = _log(spec, code, context)
     if not log:
         return _without_log(spec, doing, error)
+    from ..formats import verifier_log  # late: only a refusal needs it
+
     found = verifier_log.telling(log)
     message = [f"{doing}: {sys.errno_name(number)}, the verifier says:", *(f"  {line}" for line in found.lines)]
     hint = f"the whole log has {len(log.splitlines())} lines: --verifier-log prints it, in Python it is error.log"

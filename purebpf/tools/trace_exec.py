@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..errors import Error
 from ..kernel.maps import Map
 from ..kernel.ringbuf import RingBuffer
-from ..object import load, prebuilt
+from ..object import load, prebuilt_path
 from .ending import check_reader, hold_signals, waiting, write_lines
 from .options import add_ending, add_verifier_log
 from .text import escape
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Trace until the count, the duration or a signal ends it."""
-    with load(options.object or prebuilt("trace_exec")) as obj:
+    with load(options.object or prebuilt_path("trace_exec")) as obj:
         ring, lost = obj.ring("events"), LostEvents(obj.maps.get("lost"))
         obj.attach()
         hold_signals()
