@@ -76,7 +76,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         " 8 the verifier rejected a program; 130, 141, 143 ended by Ctrl-C, closed pipe, SIGTERM",
     )
     parser.add_argument("--version", action="version", version=f"purebpf {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    # With `prog` given, no help is formatted to find it out, for which argparse would import shutil.
+    commands = parser.add_subparsers(
+        title="commands", prog=parser.prog, dest="command", metavar="COMMAND", required=True
+    )
     for name, help in COMMANDS.items():
         sub = commands.add_parser(name, help=help, epilog=parser.epilog)
         if name in arguments:
