@@ -49,16 +49,20 @@ def path(request: pytest.FixtureRequest, corpus: dict[str, Path], tmp_path: Path
     return corpus[request.param]
 
 
+_ADDRESS = "an address in the kernel"
+
+
 def normalised(code: bytes, maps: Mapping[int, str]) -> list[tuple[Any, ...]]:
     """Instructions in which maps are named instead of numbered, and the verifier's own addresses left out."""
     rows: list[tuple[Any, ...]] = []
     slots = [*insn.decode(code, sys.byteorder)]
+    value: Any = None
     for slot, following in zip(slots, [*slots[1:], slots[-1]]):
-        value: Any = slot.imm
+        value = slot.imm if value != _ADDRESS or slot.opcode else None  # its high half may differ too
         if slot.opcode == insn.LD_IMM64 and slot.src in (Pseudo.MAP_FD, Pseudo.MAP_VALUE):
             value = maps[slot.imm]
         elif slot.opcode == insn.LD_IMM64 and -0x8000 <= following.imm < -1:
-            value = "an address in the kernel"
+            value = _ADDRESS
         rows.append((*slot[:4], value))
     return rows
 
