@@ -24,6 +24,7 @@ from .errors import (
     RingCorrupt,
     TracefsUnavailable,
     VerifierError,
+    ViewInUse,
 )
 from .formats.parse import parse
 from .formats.spec import FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, VariableSpec
@@ -51,6 +52,7 @@ __all__ = [
     "TracefsUnavailable",
     "VariableSpec",
     "VerifierError",
+    "ViewInUse",
     "load",
     "parse",
     "prebuilt",

@@ -12,6 +12,7 @@ Error                       everything that purebpf raises on purpose
 │   ├── TracefsUnavailable  tracefs is not mounted or not readable
 │   └── VerifierError       the verifier rejected a program; `log` has its words
 ├── RingCorrupt             the pages of a ring contradict the protocol
+├── ViewInUse               memory of a ring was to be handed back while something still read it (a BufferError)
 └── ClosedError             something closed was used (a ValueError, as closed files raise)
 """
 
@@ -75,7 +76,19 @@ class VerifierError(KernelError):
 
 
 class RingCorrupt(Error):
-    """A ring's positions or headers contradict the protocol; nothing was read from the bad place."""
+    """A ring's positions or headers contradict the protocol; nothing was read from the bad place.
+
+    `position` is where it stood, in bytes since the ring was made, `header` the length word there; None where it is the
+    positions or the memory that are wrong.
+    """
+
+    def __init__(self, message: str, *, position: int | None = None, header: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.position, self.header = position, header
+
+
+class ViewInUse(Error, BufferError):
+    """Memory of a ring cannot be handed back to its producers yet. It is, when what uses it is gone."""
 
 
 class ClosedError(Error, ValueError):

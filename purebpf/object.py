@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import ClosedError, Error, ObjectError, RelocationError
 from .formats import link
 from .formats.abi import MapFlags, MapType
 from .formats.btf import Btf
+from .formats.layout import codec
 from .formats.parse import parse
 from .formats.spec import CoreRelocation, ObjectSpec, ProgramSpec
 from .kernel import attach_target, bpffs, maps, probe, verifier
@@ -144,9 +145,23 @@ class Object:
                     self.failures[name] = error
         return links
 
-    def ring(self, name: str) -> RingBuffer:
-        """Read the RINGBUF map of this name. Closed with the object. Raises ObjectError if there is none."""
+    def ring(self, name: str) -> RingBuffer[memoryview]:
+        """Read the RINGBUF map of this name, as bytes. Closed with the object. Raises ObjectError if there is none."""
         return self.own(RingBuffer(self._map(name)))
+
+    def events(self, name: str, type: str | None = None) -> RingBuffer[Any]:
+        """Read the RINGBUF map of this name as values: of the struct `type`, or of the type that the map declares.
+
+        Members are attributes. Closed with the object. Raises ObjectError if the object has no such map or type.
+        """
+        spec = self._map(name).spec
+        if type is None and not (spec.value_type and spec.btf):
+            raise ObjectError(
+                f"ring {name!r} does not declare what its records are",
+                hint=f'name their struct: events({name!r}, "event"); or use ring({name!r}), and decode bytes',
+            )
+        found = codec(spec.btf, spec.value_type) if type is None and spec.btf else self.spec.struct(type or "")
+        return self.own(RingBuffer(self._map(name), found))
 
     def perf(self, name: str, pages: int = 64) -> PerfBuffer:
         """Read the PERF_EVENT_ARRAY map of this name, with `pages` of memory for each CPU. Closed with the object."""

@@ -222,6 +222,7 @@ class MapFlags(IntFlag):
     LINK = 8192
     SEGV_ON_FAULT = 1 << 17
     NO_USER_CONV = 1 << 18
+    RB_OVERWRITE = 1 << 19  # of ring buffers, 6.19
 
 
 class UpdateFlags(IntFlag):

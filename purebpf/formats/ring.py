@@ -9,13 +9,15 @@ the payload's length. A busy record holds up all that were reserved after it.
 
 Single loads and stores. A position must be read and written in one access, or a half-written one is seen.
 `memoryview.cast("Q")[0]` and `cast("I")[i]` are one native access in CPython; `struct` with "<" or ">"
-reads byte by byte and tears.
+reads byte by byte and tears. Headers that are compared in bulk may be copied byte by byte by some C library:
+a commit changes bits 31 and 30 only, which are in one byte, so no torn word is another valid one.
 
 Order. Python has no acquire load, so the caller passes `fence`, a full memory barrier, or a no-op where
 the CPU keeps loads in order, and stores behind earlier loads (x86-64, s390x). It stands
  1. between the load of the producer position and the headers (pairs with smp_store_release of
-    producer_pos in __bpf_ringbuf_reserve);
- 2. between the headers and the payloads (pairs with the xchg of the length word in bpf_ringbuf_commit);
+    producer_pos in __bpf_ringbuf_reserve): a header behind that position is there to be read;
+ 2. between the headers and the payloads (pairs with the xchg of the length word in bpf_ringbuf_commit):
+    who sees a header without BUSY sees the payload that was written before it;
  3. between the payloads and the store of the consumer position: what is still being read must not be
     given back (pairs with smp_load_acquire of consumer_pos in __bpf_ringbuf_reserve).
 A batch needs each of them once. The barrier before sleeping is the reader's (kernel/ringbuf.py).
@@ -23,38 +25,170 @@ A batch needs each of them once. The barrier before sleeping is the reader's (ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
-from ..errors import RingCorrupt
+from ..errors import ObjectError, RingCorrupt, ViewInUse
+from .batch import HEADER, Batch, Span, release, stride
+from .values import Codec
 
 BUSY = 1 << 31
 DISCARD = 1 << 30
 LENGTH = DISCARD - 1
-HEADER = 8
 _POSITIONS = (1 << 64) - 1
+_ENDLESS = 1 << 62
+_EQUAL = 4  # headers that must be alike, one behind the other, before more of them are compared at once
+_MOST_COMPARED = 4096  # at once: 16 KiB of length words
 
 
 def no_fence() -> None:
     """For CPUs, and for buffers without a concurrent producer, that need no barrier."""
 
 
-class Ring:
-    """A ring in three buffers, of which `consumer` must be writable.
+def records(
+    data: bytes | bytearray | memoryview, consumer: int, producer: int, limit: int | None = None
+) -> tuple[Batch[memoryview], int]:
+    """The committed records between two positions, as views of `data`, and the position where the next call goes on.
 
-    `data` is the doubled data area: 2 * size bytes, size a power of two and at least 8.
+    `data` is the data area as the kernel maps it, twice back to back (of a dump of one: `dump + dump`): 2 * size bytes,
+    size a power of two. At most `limit` records; less where one is busy. Nothing is written, nothing outside `data` read.
+
+    Raises RingCorrupt, with position and header, for what no producer makes: a record that ends behind the producer
+    position, positions that are no multiples of 8, run backwards or are further apart than the ring is large. Good
+    records before a bad one are returned; the next call raises.
     """
+    area = _Area(memoryview(data))
+    start = consumer & area.size - 1
+    walked = area.walk(consumer, area.available(consumer, producer), _ENDLESS if limit is None else limit)
+    return Batch(area.data[start : start + walked.taken], walked.spans), (consumer + walked.taken) & _POSITIONS
 
-    def __init__(
-        self, consumer: memoryview, producer: memoryview, data: memoryview, fence: Callable[[], None] = no_fence
-    ) -> None:
+
+class _Walked(NamedTuple):
+    """Spans relative to the first record, what they and the discarded take up in bytes, and the length of a record that
+    is too short for its type and therefore ended the walk (-1: none did)."""
+
+    spans: list[Span]
+    taken: int
+    short: int
+
+
+class _Area:
+    """The doubled data area and the walk over its headers."""
+
+    def __init__(self, data: memoryview) -> None:
         self.size = len(data) // 2
         if self.size < HEADER or self.size & (self.size - 1) or len(data) != 2 * self.size:
             raise RingCorrupt(f"a data area of {len(data)} bytes is not twice a power of two")
+        self.data = data
+        self.headers = data.cast("B").cast("I")
+
+    def available(self, consumer: int, producer: int) -> int:
+        """Bytes between the positions. Raises RingCorrupt for those that cannot be."""
+        available = (producer - consumer) & _POSITIONS
+        if available > self.size or consumer % HEADER or producer % HEADER:
+            raise RingCorrupt(
+                f"ring of {self.size} bytes: consumer position {consumer:#x} and producer position {producer:#x}"
+                " cannot both be true"
+            )
+        return available
+
+    def walk(self, consumer: int, available: int, limit: int, most: int = _ENDLESS, least: int = 0) -> _Walked:
+        """Up to the first busy record, `limit` records, or `most` bytes, passed by one record at most.
+
+        A record with less than `least` bytes of payload ends it, too.
+        """
+        headers = self.headers[(consumer & self.size - 1) >> 2 :]
+        end = min(available, most if limit > 0 else 0)
+        spans: list[Span] = []
+        at, last, equal = 0, -1, 0
+        while at < end:
+            word = headers[at >> 2]
+            if last != word < DISCARD:  # the short way for mixed sizes, hence no calls, of `stride` say
+                after = at + (word + HEADER + 7 & ~7)
+                if after > available or word < least:
+                    break
+                spans.append((at, word, 1))
+                last, equal, at = word, 1, after
+                limit -= 1
+            else:
+                length = word & LENGTH
+                step, count, equal, last = stride(length), 1, (equal + 1 if word == last else 1), word
+                if word >= BUSY or step > available - at:
+                    break
+                if equal == _EQUAL:
+                    room = (end - at) // step or 1
+                    count = _run(headers[at >> 2 :: step >> 2], room if word & DISCARD else min(room, limit))
+                if word == length:
+                    begin, _length, before = spans[-1]
+                    spans[-1] = (begin, length, before + count)
+                    limit -= count
+                at += count * step
+            if limit <= 0:
+                break
+        short = -1 if spans or at >= end else self._unusable(consumer, at, available, least)
+        return _Walked(spans, at, short)
+
+    def _unusable(self, consumer: int, at: int, available: int, least: int) -> int:
+        """Why nothing behind `at` bytes of discarded records was taken: the length of a record that is too short, -1 for
+        a busy one. Raises RingCorrupt for a damaged one, if it is the first."""
+        word = self.headers[(consumer & self.size - 1) + at >> 2]
+        length = word & LENGTH
+        if word < BUSY and not at and length + HEADER > available:
+            raise RingCorrupt(
+                f"ring of {self.size} bytes, position {consumer:#x}: header {word:#010x} says {length} bytes,"
+                f" the producer position leaves {available - HEADER}",
+                position=consumer,
+                header=word,
+            )
+        return length if word < DISCARD and length < least else -1
+
+
+def _run(words: memoryview, most: int) -> int:
+    """How many of the first `most` words are equal."""
+    pattern = words[0].to_bytes(4, sys.byteorder)
+    found, count = 1, 16
+    while found < most:
+        count = min(count, most - found)
+        compared = words[found : found + count].tobytes()
+        if compared != pattern * count:
+            return found + _equal_at_start(compared, pattern)
+        found += count
+        count = min(4 * count, _MOST_COMPARED)
+    return found
+
+
+def _equal_at_start(words: bytes, pattern: bytes) -> int:
+    low, high = 0, len(words) // 4  # so many are equal; so many are not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if words[: 4 * middle] == pattern * middle else (low, middle)
+    return low
+
+
+class Ring:
+    """A ring in three buffers, of which `consumer` must be writable.
+
+    `data` is the doubled data area: 2 * size bytes, size a power of two and at least 8. With a `codec`, batches give the
+    values that it decodes.
+    """
+
+    def __init__(
+        self,
+        consumer: memoryview,
+        producer: memoryview,
+        data: memoryview,
+        fence: Callable[[], None] = no_fence,
+        codec: Codec | None = None,
+    ) -> None:
+        self._area = _Area(data)
+        self.size = self._area.size
         self._consumer = consumer[:8].cast("Q")
         self._producer = producer[:8].cast("Q")
-        self._data = data
-        self._headers = data.cast("I")
         self._fence = fence
+        self._codec = codec
+        self._leased: _Lease | None = None
 
     @property
     def consumer_position(self) -> int:
@@ -66,67 +200,112 @@ class Ring:
         """Bytes reserved since the ring was made, modulo 2**64."""
         return self._producer[0]
 
+    @property
+    def available(self) -> int:
+        """Bytes that are reserved and not yet handed back, as bpf_ringbuf_query(BPF_RB_AVAIL_DATA) tells. RingCorrupt."""
+        return self._area.available(self._consumer[0], self._producer[0])
+
     def ready(self) -> bool:
-        """Is there a committed or discarded record to take? Raises RingCorrupt as `drain` does."""
+        """Is there a committed or discarded record to take? Raises RingCorrupt as `consume` does."""
         consumer = self._consumer[0]
-        if not self._available(consumer):
+        if not self._area.available(consumer, self._producer[0]):
             return False
         self._fence()
-        return not self._headers[(consumer & self.size - 1) >> 2] & BUSY
+        return self._area.headers[(consumer & self.size - 1) >> 2] < BUSY
 
-    def drain(self) -> list[bytes]:
-        """Take all records up to the first busy one, as copies of their payloads, and hand their space back.
+    def consume(self, limit: int | None = None, most: int = _ENDLESS) -> Batch[Any]:
+        """Copy what is committed, up to the first busy record, and hand its space back at once.
 
-        Raises RingCorrupt when positions or headers contradict each other; the records before the bad
-        header are then returned by this call, and the error raised by the next.
+        At most `limit` records, and no more of them once they take up `most` bytes. Raises RingCorrupt when positions or
+        headers contradict each other; the records before the bad header are then returned by this call, and the error
+        raised by the next. In the same way raises ObjectError for a record that is shorter than its type, and skips it.
         """
-        start = self._consumer[0]
-        available = self._available(start)
+        start = self._settled()
+        walked = self._walk(start, limit, most)
+        begin = start & self.size - 1
+        batch: Batch[Any] = Batch(self._area.data[begin : begin + walked.taken], walked.spans, self._codec).copy()
+        if walked.taken:
+            self._hand_back(start + walked.taken)
+        return batch
+
+    @contextmanager
+    def lease(self, limit: int | None = None) -> Iterator[Batch[Any]]:
+        """What is committed, as views into the ring: nothing is copied, and the space is handed back at the end.
+
+        At the end the views are released. Raises ViewInUse if something else refers to them still, an array of NumPy's
+        or a slice that you made; the space is then handed back by the next call that finds them gone. Otherwise as
+        `consume`. A body that raises has consumed its records, too.
+        """
+        start = self._settled()
+        walked = self._walk(start, limit)
+        begin = start & self.size - 1
+        lease = self._leased = _Lease(self._area.data[begin : begin + walked.taken], start + walked.taken)
+        try:
+            yield Batch(lease.memory, walked.spans, self._codec, lease.lent)
+        except BaseException:
+            lease.is_over = True
+            with suppress(ViewInUse):  # the traceback refers to the views
+                self._settled()
+            raise
+        lease.is_over = True
+        self._settled()
+
+    def _walk(self, start: int, limit: int | None, most: int = _ENDLESS) -> _Walked:
+        available = self._area.available(start, self._producer[0])
         if not available:
-            return []
+            return _Walked([], 0, -1)
         self._fence()
-        spans, taken = self._walk(start, available)
+        least = self._codec.size if self._codec else 0
+        walked = self._area.walk(start, available, _ENDLESS if limit is None else limit, most, least)
+        if walked.short >= 0 and not walked.spans:
+            assert self._codec is not None
+            self._hand_back(start + walked.taken + stride(walked.short))
+            raise ObjectError(f"{self._codec.what} has {self._codec.size} bytes; there is a record of {walked.short}")
         self._fence()
-        data = self._data
-        records = [bytes(data[begin:end]) for begin, end in spans]
-        self._fence()
-        self._consumer[0] = (start + taken) & _POSITIONS
-        return records
+        return walked
 
-    def _available(self, consumer: int) -> int:
-        producer = self._producer[0]
-        available = (producer - consumer) & _POSITIONS
-        if available > self.size or consumer % HEADER or producer % HEADER:
-            raise RingCorrupt(
-                f"ring of {self.size} bytes: consumer position {consumer:#x} and producer position {producer:#x}"
-                " cannot both be true"
-            )
-        return available
+    def _settled(self) -> int:
+        """The consumer position, after a lease that is over has been handed back."""
+        lease = self._leased
+        if lease:
+            if not lease.is_over:
+                raise ViewInUse("the ring's records are leased already")
+            lease.release()
+            self._leased = None
+            self._hand_back(lease.end)
+        return self._consumer[0]
 
-    def _walk(self, start: int, available: int) -> tuple[list[tuple[int, int]], int]:
-        """Offsets (begin, end) of the payloads to take, and how many bytes to hand back."""
-        spans: list[tuple[int, int]] = []
-        mask, taken = self.size - 1, 0
-        while taken < available:
-            offset = (start + taken) & mask
-            header = self._headers[offset >> 2]
-            if header & BUSY:
-                break
-            length = header & LENGTH
-            step = (length + HEADER + 7) & ~7
-            if step > available - taken:
-                if taken:
-                    break  # hand over what is good; the next call starts here
-                raise RingCorrupt(
-                    f"ring of {self.size} bytes, position {start + taken:#x}: header {header:#010x} says"
-                    f" {length} bytes, the producer position leaves {available - taken - HEADER}"
-                )
-            if not header & DISCARD:
-                spans.append((offset + HEADER, offset + HEADER + length))
-            taken += step
-        return spans, taken
+    def _hand_back(self, position: int) -> None:
+        self._fence()
+        self._consumer[0] = position & _POSITIONS
 
     def release(self) -> None:
-        """Let go of the buffers, so that they can be unmapped."""
-        for view in (self._consumer, self._producer, self._headers, self._data):
+        """Let go of the buffers, so that they can be unmapped when nothing of a lease is left."""
+        with suppress(ViewInUse):
+            self._settled()
+        for view in (self._consumer, self._producer, self._area.headers, self._area.data):
             view.release()
+
+
+class _Lease:
+    """Memory of a ring that is lent to a batch. `end` is the position to hand back.
+
+    Slices of a memoryview outlive it and cannot be counted. But slices of one that was made of a PickleBuffer (PEP 574)
+    keep what this was made of from being released: `_guard` knows whether any are left.
+    """
+
+    def __init__(self, memory: memoryview, end: int) -> None:
+        from pickle import PickleBuffer  # not for those who start in a hurry and copy
+
+        self._guard, self.end = memory, end
+        self.memory = memoryview(PickleBuffer(memory))
+        self.lent: list[memoryview] = []
+        self.is_over = False
+
+    def release(self) -> None:
+        """Raises ViewInUse if something refers to the memory."""
+        while self.lent:
+            release(self.lent[-1])
+            self.lent.pop()
+        release(self.memory)
+        release(self._guard)

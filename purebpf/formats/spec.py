@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import ObjectError
 from .abi import AttachType, CoreKind, MapType, Pinning, ProgType
 from .btf import Btf
+from .kinds import Kind
 from .layout import Codec, codec
 
 
@@ -196,3 +197,15 @@ class ObjectSpec:
             hint = f"close to it: {', '.join(close)}" if close else f"it has {', '.join(self.variables) or 'none'}"
             raise ObjectError(f"the object has no variable {name!r}", hint=hint)
         return self.variables[name]
+
+    def struct(self, name: str) -> Codec:
+        """What decodes a struct, or a typedef of one, that the object's BTF has. Raises ObjectError."""
+        if self.btf is None:
+            raise ObjectError(f"no struct {name!r}: the object has no BTF", hint="compile it with -g")
+        for found in self.btf.find(name, frozenset({Kind.STRUCT, Kind.TYPEDEF})):
+            if self.btf.resolve(found.id).kind == Kind.STRUCT:
+                return codec(self.btf, found.id)
+        raise ObjectError(
+            f"the object's BTF has no struct {name!r}",
+            hint="`purebpf inspect --types` lists them; clang leaves out a struct that only local pointers use",
+        )

@@ -1,114 +1,268 @@
-"""A ring buffer map, mapped into memory and waited for with epoll.
+"""A ring buffer map, mapped into memory, and several of them with callbacks.
 
 Offset 0 of the map's file is the consumer page (read and write), then come the producer page and the
 doubled data area (read only; the kernel refuses to map them writable): kernel/bpf/ringbuf.c,
 ringbuf_map_mmap_kern.
-
-Waiting. The kernel wakes the consumer when a record is committed at the very position that the consumer
-has handed back. So the position is stored before every wait; then a full barrier, or the store could
-still be on its way while the ring is looked at, and the commit in between would wake nobody (Dekker's
-pattern; the other side is the xchg and the load of consumer_pos in bpf_ringbuf_commit); then one more
-look. epoll is edge-triggered: after a busy record at the head, the level would stay high and spin.
 """
 
 from __future__ import annotations
 
 import mmap
-import select
+import os
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from operator import length_hint
+from threading import RLock
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
-from ..errors import ClosedError, ObjectError
-from ..formats.abi import MapType
+from ..errors import NotSupported, ObjectError
+from ..formats.abi import MapFlags, MapType
+from ..formats.batch import Batch
 from ..formats.ring import Ring
+from ..formats.values import Codec
 from . import sys
+from .fd import FileDescriptor
 from .maps import Map
+from .sleep import Sleeper
+
+Record = TypeVar("Record")
+_CHUNK = 1 << 16  # bytes that an iteration copies at once: small enough for the CPU's cache
+_POSITIONS = (1 << 64) - 1
 
 
-class RingBuffer:
-    """The one consumer of a ring. Iterate it, or call `wait` and `drain`. Records are bytes, yours to keep.
+class RingBuffer(Generic[Record]):
+    """The one consumer of a ring: the kernel knows one consumer position for each, a second one would steal records.
 
-    The kernel knows one consumer position for each ring: a second reader would steal records.
+    Three ways to read it, which mix as you like, for each record comes once:
+
+        for record in ring                record by record, for ever; `drain()` the same without waiting
+        ring.poll(), ring.consume()       a Batch, copied out of the ring, whose space has been handed back
+        with ring.lease() as batch        a Batch of views into the ring, handed back at the end
+
+    Records are memoryviews of copies, and stay what they are as long as you keep them; those of a lease are released with
+    it (see Batch). With a codec (`Object.events`) they are decoded values.
+
+    Any thread may close it: waits then end with ClosedError. `bpf_ringbuf_query` has the same numbers as the properties.
     """
 
-    def __init__(self, ring_map: Map) -> None:
-        if ring_map.spec.type != MapType.RINGBUF:
-            raise ObjectError(f"map {ring_map.spec.name!r} is no ring buffer")
-        self.name = ring_map.spec.name
-        self._pending: deque[bytes] = deque()
-        self._owned = ExitStack()
-        self._ring: Ring | None = None
+    def __init__(self, ring_map: Map, codec: Codec | None = None) -> None:
+        spec = ring_map.spec
+        if spec.type != MapType.RINGBUF:
+            raise ObjectError(f"map {spec.name!r} is no ring buffer")
+        if spec.flags & MapFlags.RB_OVERWRITE:
+            raise NotSupported(
+                f"ring {spec.name!r} overwrites its oldest records (BPF_F_RB_OVERWRITE), which cannot be read safely yet",
+                hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
+            )
+        self.name = spec.name
+        self._lock = RLock()
+        self._chunk: Batch[Record] | None = None
+        self._rest: Iterator[Record] = iter(())
+        self._sleeper = Sleeper(f"ring {self.name!r}")
         try:
-            self._ring = self._open(ring_map)
+            self._ring = self._open(ring_map, codec)
         except OSError as error:
-            self._owned.close()
+            self._sleeper.close()
             raise sys.refusal(f"mapping ring {self.name!r}", error) from error
 
-    def _open(self, ring_map: Map) -> Ring:
-        page, fd = mmap.PAGESIZE, ring_map.fileno()
+    def _open(self, ring_map: Map, codec: Codec | None) -> Ring:
+        owned = self._sleeper.owned
+        self._fd = FileDescriptor(os.dup(ring_map.fileno()), f"ring {self.name!r}")
+        owned.callback(self._fd.close)
+        page, fd = mmap.PAGESIZE, self._fd.fileno()
         length = page + 2 * ring_map.spec.max_entries
-        consumer = self._owned.enter_context(mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
-        rest = self._owned.enter_context(mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page))
-        self._epoll = self._owned.enter_context(select.epoll())
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        owned.callback(_unmap, consumer)
+        rest = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        owned.callback(_unmap, rest)
+        self._sleeper.watch(fd)
         first, producer, data = memoryview(consumer), memoryview(rest)[:page], memoryview(rest)[page:]
-        ring = Ring(first, producer, data, sys.load_fence)
+        ring = Ring(first, producer, data, sys.load_fence, codec)
         for view in (first, producer, ring):  # released before the memory below them is unmapped
-            self._owned.callback(view.release)
-        self._owned.callback(setattr, self, "_ring", None)
+            owned.callback(view.release)
         return ring
 
-    def _opened(self) -> Ring:
-        if self._ring is None:
-            raise ClosedError(f"ring {self.name!r} is closed")
-        return self._ring
+    @property
+    def size(self) -> int:
+        """Of the data area, in bytes."""
+        return self._ring.size
+
+    @property
+    def consumer_position(self) -> int:
+        """Bytes consumed since the ring was made, modulo 2**64."""
+        with self._sleeper.in_use():
+            return self._ring.consumer_position
+
+    @property
+    def producer_position(self) -> int:
+        """Bytes reserved since the ring was made, modulo 2**64."""
+        with self._sleeper.in_use():
+            return self._ring.producer_position
+
+    @property
+    def available(self) -> int:
+        """Bytes that are reserved or committed and not yet handed back. Raises RingCorrupt."""
+        with self._sleeper.in_use():
+            return self._ring.available
+
+    @property
+    def fill(self) -> float:
+        """`available` as a part of `size`, 0.0 to 1.0."""
+        return self.available / self.size
 
     def fileno(self) -> int:
-        """A descriptor that becomes readable when records were committed (an epoll instance)."""
-        self._opened()
-        return self._epoll.fileno()
+        """A descriptor for selectors, poll and epoll: readable, once the kernel has notified, while there are records.
+
+        Before every sleep, take until `wait(0)` is False: only then will the next commit notify.
+        """
+        return self._fd.fileno()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until a record can be drained or `timeout` seconds have passed (None: for ever).
+        """Sleep until a record can be had or `timeout` seconds have passed (None: for ever). True if there is one.
 
-        True if there is one. Signals are handled as everywhere in Python: a handler that raises ends the wait.
-        Records that were committed with BPF_RB_NO_WAKEUP do not end it, and are seen by the next call.
+        Signals are handled as everywhere in Python: a handler that raises ends the wait. Records that were committed with
+        BPF_RB_NO_WAKEUP do not end it, and are seen by the next call. Raises ClosedError when another thread closes.
         """
-        ring = self._opened()
+        return self._sleeper.wait(self._ready, timeout)
+
+    def _ready(self) -> bool:
+        return length_hint(self._rest) > 0 or self._ring.ready()
+
+    def consume(self, limit: int | None = None) -> Batch[Record]:
+        """All that is committed now, or the first `limit` records, without waiting. Their space is handed back.
+
+        Raises RingCorrupt, and ObjectError for a record that is too short for its type: both when it is the first; what
+        comes before it is returned. ViewInUse if a lease has not ended.
+        """
+        with self._sleeper.in_use(), self._lock:
+            return self._leftover(limit) or self._ring.consume(limit)
+
+    def poll(self, timeout: float | None = None, limit: int | None = None) -> Batch[Record]:
+        """Wait, at most `timeout` seconds, and consume. Empty if there was nothing."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._pending:
-            sys.full_barrier()
-            if ring.ready():
-                break
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return False
-            self._epoll.poll(left)
-            ring = self._opened()
-        return True
-
-    def drain(self) -> list[bytes]:
-        """All records that are committed now, without waiting. Their space is handed back. Raises RingCorrupt."""
-        records = [*self._pending, *self._opened().drain()]
-        self._pending.clear()
-        return records
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Records as they come, for ever. What a `break` leaves behind is kept for the next iteration or drain."""
         while True:
-            self.wait()
-            self._pending.extend(self._opened().drain())
-            while self._pending:
-                yield self._pending.popleft()
+            woken = self.wait(None if deadline is None else deadline - time.monotonic())
+            batch = self.consume(limit)
+            if batch or not woken or limit == 0:
+                return batch
+
+    @contextmanager
+    def lease(self, limit: int | None = None) -> Iterator[Batch[Record]]:
+        """What is committed now, as views into the ring, whose space is handed back at the end: see Ring.lease."""
+        with self._sleeper.in_use():
+            with self._lock:
+                left = self._leftover(limit)
+            if left:
+                yield left
+            else:
+                with self._ring.lease(limit) as batch:
+                    yield batch
+
+    def drain(self) -> Iterator[Record]:
+        """Record by record, without waiting, what is there now. What is not taken is there for the next call."""
+        end = self.producer_position
+        yield from self._rest
+        while self._fetch(end):
+            yield from self._rest
+
+    def __iter__(self) -> Iterator[Record]:
+        """Records as they come, for ever. What a `break` leaves is there for the next iteration, or call."""
+        while True:
+            yield from self._rest
+            if not self._fetch():
+                self.wait()
+
+    async def __aiter__(self) -> AsyncIterator[Record]:
+        """The same on asyncio's loop; after each chunk of records other tasks get their turn."""
+        from asyncio import sleep  # which takes longer to import than purebpf
+
+        while True:
+            for record in self._rest:
+                yield record
+            if not self._fetch():
+                await self._sleeper.wait_async(self._ready)
+            await sleep(0)
+
+    def _fetch(self, end: int | None = None) -> bool:
+        """Have records in `_rest`, from before position `end`. False if there are none, or a busy one is first."""
+        with self._sleeper.in_use(), self._lock:
+            if length_hint(self._rest):
+                return True
+            start = self._ring.consumer_position
+            if end is not None and not 0 < (end - start) & _POSITIONS <= self.size:
+                return False
+            self._chunk = self._ring.consume(most=_CHUNK)
+            self._rest = iter(list(self._chunk))
+            return self._ring.consumer_position != start
+
+    def _leftover(self, limit: int | None) -> Batch[Record] | None:
+        """What an iteration was left with."""
+        left = length_hint(self._rest)
+        if not left or self._chunk is None:
+            return None
+        batch = self._chunk[len(self._chunk) - left :]
+        self._rest = iter(()) if limit is None else iter(list(batch[limit:]))
+        return batch[:limit]
 
     def close(self) -> None:
-        """Unmap the ring. Twice is harmless; records not yet drained stay in the kernel's map."""
-        self._owned.close()
+        """Unmap the ring. Twice is harmless; records not yet consumed stay in the kernel's map.
 
-    def __enter__(self) -> RingBuffer:
+        Memory that an array still refers to, in spite of ViewInUse, is unmapped when that is gone.
+        """
+        self._sleeper.close()
+
+    def __enter__(self) -> RingBuffer[Record]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _unmap(memory: mmap.mmap) -> None:
+    with suppress(BufferError):
+        memory.close()
+
+
+class RingGroup:
+    """Several rings, each with a callback, and one wait for all: the form of libbpf's ring_buffer__new, __add, __poll.
+
+    The rings stay yours, to be closed after the group.
+    """
+
+    def __init__(self) -> None:
+        self._rings: list[tuple[RingBuffer[Any], Callable[[Any], object]]] = []
+        self._sleeper = Sleeper("the group of rings")
+
+    def add(self, ring: RingBuffer[Record], callback: Callable[[Record], object]) -> None:
+        """Have `callback(record)` called for each record of `ring`. If it raises, the next call goes on behind it."""
+        self._sleeper.check()
+        self._sleeper.watch(ring.fileno())
+        self._rings.append((ring, callback))
+
+    def poll(self, timeout: float | None = None, limit: int | None = None) -> int:
+        """Wait until one of the rings has a record, at most `timeout` seconds, and consume. How many there were."""
+        self._sleeper.wait(lambda: any(ring.wait(0) for ring, _callback in self._rings), timeout)
+        return self.consume(limit)
+
+    def consume(self, limit: int | None = None) -> int:
+        """Hand all records that are there now, or `limit` of them, to the callbacks, without waiting. How many."""
+        count = 0
+        for ring, callback in self._rings:
+            for record in islice(ring.drain(), None if limit is None else limit - count):
+                count += 1
+                callback(record)
+        return count
+
+    def close(self) -> None:
+        """End a poll that another thread is in. Twice is harmless."""
+        self._sleeper.close()
+
+    def __enter__(self) -> RingGroup:
         return self
 
     def __exit__(

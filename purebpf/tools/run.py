@@ -14,13 +14,12 @@ import select
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Union
 
 from ..errors import Error, ObjectError
 from ..formats.abi import MapType
-from ..formats.btf import Btf
-from ..formats.kinds import Kind
 from ..formats.layout import Codec, codec, plain
 from ..formats.spec import MapSpec, ObjectSpec
 from ..kernel.perfbuf import PerfBuffer
@@ -33,8 +32,7 @@ from .text import escape
 DESCRIPTION = "Load an object, attach its programs where their sections say, and print what comes out of its buffers."
 
 _TICK = 0.5  # seconds: how soon lost records and a closed pipe are noticed when nothing happens
-_STRUCTS = frozenset({Kind.STRUCT, Kind.TYPEDEF})
-Reader = Union[RingBuffer, PerfBuffer]
+Reader = Union[RingBuffer[memoryview], PerfBuffer]
 
 
 class Source(NamedTuple):
@@ -103,22 +101,14 @@ def _sources(obj: Object, wanted: str | None) -> Iterator[Source]:
 
 def record_codec(spec: ObjectSpec, of: MapSpec, wanted: str | None) -> Codec | None:
     """What decodes a buffer's records. Raises ObjectError if the type that is `wanted` is not there."""
-    btf = spec.btf
-    if btf is None:
-        return None
     if wanted:
-        found = _type_named(btf, wanted)
-        if not found:
-            raise ObjectError(f"the object's BTF has no struct {wanted!r}", hint="`purebpf inspect --types` lists them")
-        return codec(btf, found)
-    declared = of.value_type if of.type == MapType.RINGBUF else 0
-    guesses = (_type_named(btf, name) for name in (of.name.rstrip("s"), f"{of.name}_t", "event", "event_t"))
-    chosen = declared or next(filter(None, guesses), 0)
-    return codec(btf, chosen) if chosen else None
-
-
-def _type_named(btf: Btf, name: str) -> int:
-    return next((t.id for t in btf.find(name, _STRUCTS) if btf.resolve(t.id).kind == Kind.STRUCT), 0)
+        return spec.struct(wanted)
+    if of.type == MapType.RINGBUF and of.value_type and spec.btf:
+        return codec(spec.btf, of.value_type)
+    for name in (of.name.rstrip("s"), f"{of.name}_t", "event", "event_t"):
+        with suppress(ObjectError):
+            return spec.struct(name)
+    return None
 
 
 def _report(obj: Object, attached: int) -> None:
@@ -141,7 +131,7 @@ def _print_records(sources: list[Source], options: argparse.Namespace) -> None:
     while left is None or left > 0:
         remaining = deadline - time.monotonic()
         signalled = waiting(partial(_wait, sources, poll, max(0.0, min(_TICK, remaining))))
-        lines = [show(source, record) for source in sources for record in source.reader.drain()][:left]
+        lines = [show(source, bytes(record)) for source in sources for record in source.reader.drain()][:left]
         write_lines("".join(line + "\n" for line in lines), ending=signalled is not None)
         _report_lost(sources, lost)
         if signalled:

@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from ..errors import Error
@@ -38,14 +39,14 @@ class Exec(NamedTuple):
     error: int
 
 
-def decode(record: bytes) -> Exec:
+def decode(record: bytes | memoryview) -> Exec:
     """A record of the ring "events". Raises Error if it is none."""
     if len(record) >= _HEAD.size:
         pid, size = _HEAD.unpack_from(record)
         if size <= 0:
             return Exec(pid, b"", -size)
         if _HEAD.size + size <= len(record):
-            return Exec(pid, record[_HEAD.size : _HEAD.size + size].split(b"\0")[0], 0)
+            return Exec(pid, bytes(record[_HEAD.size : _HEAD.size + size]).split(b"\0")[0], 0)
     raise Error(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
 
 
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
             lost.report(final=True)
 
 
-def _trace(ring: RingBuffer, lost: LostEvents, options: argparse.Namespace) -> None:
+def _trace(ring: RingBuffer[memoryview], lost: LostEvents, options: argparse.Namespace) -> None:
     deadline = math.inf if options.duration is None else time.monotonic() + options.duration
     left: int | None = options.count
     show = as_json if options.json else as_text
@@ -98,7 +99,7 @@ def _trace(ring: RingBuffer, lost: LostEvents, options: argparse.Namespace) -> N
     while left is None or left > 0:
         remaining = deadline - time.monotonic()
         signalled = waiting(partial(ring.wait, max(0.0, min(_TICK, remaining))))
-        events = [decode(record) for record in ring.drain()][:left]
+        events = [decode(record) for record in islice(ring.drain(), left)]
         write_lines("".join(show(event) + "\n" for event in events), ending=signalled is not None)
         lost.report()
         if signalled:

@@ -13,6 +13,11 @@ PACKAGE = Path(purebpf.__file__).parent
 # What a module in the folder (or file) may import of the package: only what stands to its right.
 ORDER = ["__main__", "cli", "tools", "object", "kernel", "formats", "errors"]
 FORMATS = [
+    "perf",
+    "user_ring",
+    "ring_producer",
+    "ring",
+    "batch",
     "link",
     "core_relo",
     "core_spec",
@@ -31,8 +36,6 @@ FORMATS = [
     "elf",
     "sections",
     "verifier_log",
-    "perf",
-    "ring",
     "disasm",
     "helpers",
     "insn",
@@ -98,5 +101,5 @@ def test_the_package_imports_where_there_is_no_unix() -> None:
 def test_every_public_name_exists_and_errors_are_one_tree() -> None:
     public = {name: getattr(purebpf, name) for name in purebpf.__all__}
     errors = [o for o in public.values() if isinstance(o, type) and issubclass(o, Exception)]
-    assert len(errors) == 13
+    assert len(errors) == 14
     assert all(issubclass(e, purebpf.Error) for e in errors)

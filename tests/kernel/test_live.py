@@ -35,9 +35,9 @@ def of_code(code: list[Instruction], **changes: Any) -> purebpf.ObjectSpec:
     return purebpf.ObjectSpec({}, {"probe": program}, "GPL", sys.byteorder)
 
 
-def filename(record: bytes) -> bytes:
+def filename(record: bytes | memoryview) -> bytes:
     size = struct.unpack_from("=Ii", record)[1]
-    return record[8 : 8 + size - 1]
+    return bytes(record[8 : 8 + size - 1])
 
 
 def run(path: Path) -> int:
@@ -58,7 +58,7 @@ def take(ring: Any, wanted: set[bytes], seconds: float = 10) -> list[bytes]:
     names: list[bytes] = []
     deadline = time.monotonic() + seconds
     while not wanted <= set(names) and ring.wait(max(0.0, deadline - time.monotonic())):
-        names += map(filename, ring.drain())
+        names += map(filename, ring.consume())
     return names
 
 
@@ -119,7 +119,7 @@ def test_lost_events_are_counted_when_the_ring_is_full(tmp_path: Path) -> None:
         for _ in range(40):
             run(path)
         lost = sum(obj.maps["lost"][0])
-        seen = sum(filename(r) == os.fsencode(path) for r in obj.ring("events").drain())
+        seen = sum(filename(r) == os.fsencode(path) for r in obj.ring("events").consume())
     assert lost > 0
     assert 0 < seen <= 15  # 4096 bytes, 264 a record
     assert seen + lost >= 40
@@ -135,7 +135,7 @@ def test_a_ring_that_was_emptied_takes_records_again(tmp_path: Path) -> None:
         ring, seen = obj.ring("events"), []
         for path in paths:
             run(path)
-            seen += [filename(r) for r in ring.drain()]
+            seen += [filename(r) for r in ring.consume()]
     ours = [name for name in seen if name.startswith(os.fsencode(tmp_path))]
     assert ours == [os.fsencode(p) for p in paths]
 
@@ -167,7 +167,7 @@ def test_wait_ends_at_the_first_record_or_the_timeout(tmp_path: Path) -> None:
     with purebpf.load(spec()) as obj:
         obj.attach()
         ring = obj.ring("events")
-        ring.drain()
+        ring.consume()
         thread = threading.Timer(0.2, run, [path])
         thread.start()
         assert os.fsencode(path) in take(ring, {os.fsencode(path)})
@@ -181,7 +181,7 @@ def test_closing_twice_is_harmless_and_use_after_close_is_our_error() -> None:
         for resource in (link, ring, link, ring):
             resource.close()
         with pytest.raises(purebpf.ClosedError, match="events"):
-            ring.drain()
+            ring.consume()
     obj.close()
     uses = (ring.wait, ring.fileno, link.fileno, events.fileno, program.attach, obj.attach, lambda: obj.ring("events"))
     for use in uses:
