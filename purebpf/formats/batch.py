@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate, chain
 from typing import Any, TypeVar, overload
 
@@ -17,6 +18,7 @@ from ..errors import ObjectError, ViewInUse
 from .values import Codec
 
 HEADER = 8
+_NATIVE = {letter: struct.calcsize(letter) for letter in "cbB?hHiIlLqQfd"}
 Record = TypeVar("Record")
 
 
@@ -59,8 +61,8 @@ class Run:
         `offset` is the number's in the payload, a multiple of its size. `numpy.asarray` takes the view as it is;
         `.tolist()` makes ints. Raises ObjectError for numbers that are not aligned or not in the record.
         """
-        size = struct.calcsize(format)
-        if size not in (1, 2, 4, 8) or offset % size or not 0 <= offset <= self.length - size:
+        size = _NATIVE.get(format, 0)
+        if not size or offset % size or not 0 <= offset <= self.length - size:
             raise ObjectError(f"a record of {self.length} bytes has no number {format!r} at {offset}")
         memory: Any = self._memory()  # whose stub knows letters, and no strings
         numbers = memory.cast(format)
@@ -80,10 +82,14 @@ class Batch(Sequence[Record]):
     """
 
     def __init__(
-        self, memory: memoryview, spans: list[Span], codec: Codec | None = None, lent: list[memoryview] | None = None
+        self,
+        memory: memoryview,
+        spans: list[Span],
+        codec: Codec | None = None,
+        endings: list[Callable[[], None]] | None = None,
     ) -> None:
         self.memory = memory
-        self._spans, self._codec, self._lent = spans, codec, lent
+        self._spans, self._codec, self._endings = spans, codec, endings
         self._ends: list[int] | None = None
 
     def copy(self) -> Batch[Record]:
@@ -92,8 +98,8 @@ class Batch(Sequence[Record]):
 
     def lend(self, view: memoryview) -> memoryview:
         """Remember a view of leased memory, to be released with the lease."""
-        if self._lent is not None:
-            self._lent.append(view)
+        if self._endings is not None:
+            self._endings.append(partial(release, view))
         return view
 
     @property
@@ -106,7 +112,7 @@ class Batch(Sequence[Record]):
 
         Raises ObjectError, before any is decoded, for a record that is shorter than the format.
         """
-        head, layouts = struct.Struct(format), dict[int, struct.Struct]()
+        head, layouts = _struct(format), dict[int, struct.Struct]()
         for _start, length, _count in self._spans:
             if length < head.size:
                 raise ObjectError(f"a record has {length} bytes; {format!r} takes {head.size}")
@@ -123,17 +129,27 @@ class Batch(Sequence[Record]):
         return sum([count for _start, _length, count in self._spans])
 
     def __iter__(self) -> Iterator[Record]:
-        return self._views() if self._codec is None else chain.from_iterable(map(self._values, self._spans))
+        if self._codec:
+            return chain.from_iterable(map(self._values, self._spans))
+        if self._endings is None:
+            return self._views()
+        loans = self._loans()
+        self._endings.append(loans.close)
+        return loans
 
     def _views(self) -> Iterator[Any]:
-        memory, is_lease = self.memory, self._lent is not None
+        memory = self.memory
         for start, length, count in self._spans:
-            step = length + HEADER + 7 & ~7  # stride, without the call
-            for at in range(start + HEADER, start + count * step, step) if count > 1 else (start + HEADER,):
-                view = memory[at : at + length]
+            first, step = start + HEADER, length + HEADER + 7 & ~7  # stride, without the call
+            for at in range(first, first + count * step, step) if count > 1 else (first,):
+                yield memory[at : at + length]
+
+    def _loans(self) -> Generator[Any, None, None]:
+        for view in self._views():
+            try:
                 yield view
-                if is_lease:
-                    release(view)
+            finally:
+                release(view)
 
     def _values(self, span: Span) -> Iterable[Any]:
         assert self._codec is not None
@@ -172,7 +188,7 @@ class Batch(Sequence[Record]):
             if kept > skipped:
                 spans.append((start + skipped * stride(length), length, kept - skipped))
             at += count
-        return Batch(self.memory, spans, self._codec, self._lent)
+        return Batch(self.memory, spans, self._codec, self._endings)
 
     def _find(self, place: int) -> tuple[int, int]:
         """The span that has record number `place`, and how many records are before that span."""
@@ -182,9 +198,16 @@ class Batch(Sequence[Record]):
         return at, self._ends[at - 1] if at else 0
 
 
+def _struct(format: str) -> struct.Struct:
+    try:
+        return struct.Struct(format)
+    except struct.error as error:
+        raise ObjectError(f"format {format!r}: {error}") from error
+
+
 def _layout(format: str, size: int, step: int) -> struct.Struct:
     """`format` for what stands behind a header, the rest of the `step` bytes skipped."""
-    order, items = (format[0], format[1:]) if format[0] in "@=<>!" else ("@", format)
+    order, items = (format[0], format[1:]) if format[:1] in tuple("@=<>!") else ("@", format)
     return struct.Struct(f"{order}{HEADER}x{items}{step - HEADER - size}x")
 
 

@@ -241,7 +241,7 @@ class Ring:
         begin = start & self.size - 1
         lease = self._leased = _Lease(self._area.data[begin : begin + walked.taken], start + walked.taken)
         try:
-            yield Batch(lease.memory, walked.spans, self._codec, lease.lent)
+            yield Batch(lease.memory, walked.spans, self._codec, lease.endings)
         except BaseException:
             lease.is_over = True
             with suppress(ViewInUse):  # the traceback refers to the views
@@ -299,13 +299,13 @@ class _Lease:
 
         self._guard, self.end = memory, end
         self.memory = memoryview(PickleBuffer(memory))
-        self.lent: list[memoryview] = []
+        self.endings: list[Callable[[], None]] = []  # what the batch has lent, each to be released
         self.is_over = False
 
     def release(self) -> None:
         """Raises ViewInUse if something refers to the memory."""
-        while self.lent:
-            release(self.lent[-1])
-            self.lent.pop()
+        while self.endings:
+            self.endings[-1]()
+            self.endings.pop()
         release(self.memory)
         release(self._guard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -32,16 +33,18 @@ class Pages:
         struct.pack_into("=Q", page, 0, position % 2**64)
 
     def put(self, position: int, content: bytes) -> None:
-        for index, byte in enumerate(content):
-            at = (position + index) % self.size
-            self.data[at] = self.data[at + self.size] = byte
+        at = position % self.size
+        first, second = content[: self.size - at], content[self.size - at :]
+        for base in (0, self.size):
+            self.data[base + at : base + at + len(first)] = first
+            self.data[base : base + len(second)] = second
 
     def header(self, position: int, word: int) -> None:
         self.put(position, struct.pack("=I", word))
 
     def reserve(self, length: int) -> int | None:
         position, need = self.ring.producer_position, (length + 8 + 7) & ~7
-        if position + need - self.ring.consumer_position > self.size - 1:
+        if (position + need - self.ring.consumer_position) % 2**64 > self.size - 1:
             return None
         self.header(position, length | BUSY)
         self.set(self.producer, position + need)
@@ -51,13 +54,16 @@ class Pages:
         self.put(position + 8, payload)
         self.header(position, len(payload) | flag)
 
+    def fill(self, payloads: Iterable[bytes]) -> None:
+        for payload in payloads:
+            position = self.reserve(len(payload))
+            assert position is not None
+            self.commit(position, payload)
+
 
 def filled(*payloads: bytes, start: int = 0) -> Pages:
     pages = Pages(start=start)
-    for payload in payloads:
-        position = pages.reserve(len(payload))
-        assert position is not None
-        pages.commit(position, payload)
+    pages.fill(payloads)
     return pages
 
 
@@ -121,8 +127,10 @@ def test_a_record_beyond_the_producer_is_reported_after_the_good_ones() -> None:
     pages = filled(b"good", b"damaged!")
     pages.header(16, 9)
     assert list(pages.ring.consume()) == [b"good"]
-    with pytest.raises(purebpf.RingCorrupt, match="position 0x10: header 0x00000009"):
+    with pytest.raises(purebpf.RingCorrupt, match="position 0x10: header 0x00000009") as caught:
         pages.ring.consume()
+    assert (caught.value.position, caught.value.header) == (16, 9)
+    assert pages.ring.consumer_position == 16
 
 
 def test_the_data_area_must_be_twice_a_power_of_two() -> None:
@@ -168,12 +176,9 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(length=st.integers(0, 120))
     def reserve(self, length: int) -> None:
-        position, need = self.pages.ring.producer_position, (length + 15) & ~7
-        if (position + need - self.pages.ring.consumer_position) % 2**64 > SIZE - 1:
-            return
-        self.pages.header(position, length | BUSY)
-        self.pages.set(self.pages.producer, position + need)
-        self.queue.append([position, length, None, False])
+        position = self.pages.reserve(length)
+        if position is not None:
+            self.queue.append([position, length, None, False])
 
     @precondition(lambda self: any(r[2] is None for r in self.queue))
     @rule(data=st.data(), discard=st.booleans())
