@@ -283,6 +283,7 @@ class Ring:
         """Let go of the buffers, so that they can be unmapped when nothing of a lease is left."""
         with suppress(ViewInUse):
             self._settled()
+        self._leased = None
         for view in (self._consumer, self._producer, self._area.headers, self._area.data):
             view.release()
 

@@ -54,7 +54,7 @@ class RingBuffer(Generic[Record]):
             raise ObjectError(f"map {spec.name!r} is no ring buffer")
         if spec.flags & MapFlags.RB_OVERWRITE:
             raise NotSupported(
-                f"ring {spec.name!r} overwrites its oldest records (BPF_F_RB_OVERWRITE), which cannot be read safely yet",
+                f"ring {spec.name!r} overwrites its oldest records (BPF_F_RB_OVERWRITE): they may change while they are read",
                 hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
             )
         self.name = spec.name

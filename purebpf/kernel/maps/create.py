@@ -179,6 +179,12 @@ def _not_created(spec: MapSpec, error: OSError) -> KernelError:
             errno=error.errno,
             hint="run on a newer kernel",
         )
+    if error.errno == errno.EINVAL and spec.type == MapType.RINGBUF and spec.flags & MapFlags.RB_OVERWRITE:
+        return NotSupported(
+            f"creating map {spec.name!r}: this kernel has no rings that overwrite (BPF_F_RB_OVERWRITE; Linux 6.19 has them)",
+            errno=error.errno,
+            hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
+        )
     sizes = f"key {spec.key_size}, value {spec.value_size}, {spec.max_entries} entries, flags {spec.flags:#x}"
     return sys.refusal(f"creating map {spec.name!r} ({kind}, {sizes})", error, _why(spec, error.errno or 0))
 
