@@ -26,13 +26,16 @@ from .errors import (
     VerifierError,
     ViewInUse,
 )
+from .formats.batch import Batch, Run
 from .formats.parse import parse
 from .formats.spec import FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, VariableSpec
+from .kernel.ringbuf import RingBuffer, RingGroup
 from .object import Object, load, prebuilt
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
     "BtfError",
     "ClosedError",
     "ElfError",
@@ -48,7 +51,10 @@ __all__ = [
     "ObjectSpec",
     "ProgramSpec",
     "RelocationError",
+    "RingBuffer",
     "RingCorrupt",
+    "RingGroup",
+    "Run",
     "TracefsUnavailable",
     "VariableSpec",
     "VerifierError",

@@ -32,9 +32,9 @@ class Sleeper:
         self._closed = False
         self._epoll = self.owned.enter_context(select.epoll())
 
-    def watch(self, fd: int) -> None:
-        """Have the descriptor's notifications end a wait."""
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+    def watch(self, fd: int, events: int = select.EPOLLIN) -> None:
+        """Have the descriptor's notifications end a wait: EPOLLIN of a ring, EPOLLOUT of a user ring."""
+        self._epoll.register(fd, events | select.EPOLLET)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -159,8 +159,13 @@ def full_barrier() -> None:
 
 def load_fence() -> None:
     """The barrier that formats.ring asks for: none on CPUs that keep loads in order."""
-    if os.uname().machine not in _STRONGLY_ORDERED:
+    if _is_weakly_ordered():
         full_barrier()
+
+
+@functools.cache
+def _is_weakly_ordered() -> bool:
+    return os.uname().machine not in _STRONGLY_ORDERED
 
 
 def errno_name(number: int) -> str:

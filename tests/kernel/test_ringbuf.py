@@ -163,10 +163,9 @@ def test_a_record_that_is_too_short_for_its_type_is_reported_and_nothing_else_lo
     sender.obj.globals.with_short = 1
     sender.send(20)
     events = sender.obj.events("events", "event")
-    seen = []
+    seen: list[int] = []
     with pytest.raises(purebpf.ObjectError, match=f"struct event has {SIZE} bytes; there is a record of 1"):
-        for event in events:
-            seen.append(event.number)
+        seen.extend(event.number for event in events)
     assert seen == [0]
     assert [event.number for event in events.consume()] == list(range(1, 20))
 
@@ -251,8 +250,7 @@ def test_threads_that_share_a_reader_get_each_record_once(sender: Sender) -> Non
 
     def take() -> None:
         with pytest.raises(purebpf.ClosedError):
-            for record in sender.ring:
-                seen.extend(numbers([record]))
+            seen.extend(number for record in sender.ring for number in numbers([record]))
 
     threads = [threading.Thread(target=take) for _ in range(3)]
     for thread in threads:
