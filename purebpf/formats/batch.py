@@ -172,10 +172,10 @@ class Batch(Sequence[Record]):
         at, before = self._find(place)
         start, length, _count = self._spans[at]
         start += HEADER + (place - before) * stride(length)
-        found: Any = self._codec.decode_at(self.memory, start) if self._codec else self._view(start, length)
+        found: Record = self._codec.decode_at(self.memory, start) if self._codec else self._view(start, length)
         return found
 
-    def _view(self, start: int, length: int) -> memoryview:
+    def _view(self, start: int, length: int) -> Any:
         return self.lend(self.memory[start : start + length])
 
     def _slice(self, first: int, last: int, step: int) -> Batch[Record]:

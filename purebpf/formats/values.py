@@ -8,7 +8,7 @@ read member by member. `layout` makes codecs from BTF.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from enum import Enum, IntEnum
 from operator import index, itemgetter
@@ -56,6 +56,10 @@ class Codec:
         """The value in the bytes from `start` on, which must be there."""
         (value,) = self._struct.unpack_from(data, start)
         return self.convert(value) if self.convert else value
+
+    def decode_each(self, memory: bytes | memoryview, stride: int, skip: int = 0) -> Iterator[Any]:
+        """A value for each `stride` bytes of `memory`, from their byte `skip` on."""
+        return (self.decode_at(memory, at) for at in range(skip, len(memory), stride))
 
     def _write(self, value: Any) -> bytes:
         raise ObjectError(f"{self.what} cannot be {_shown(value)}")

@@ -65,7 +65,7 @@ int send(void *ctx)
         event->low = 5;
         event->high = 17;
         event->whole = 0x00020001;
-        event->negative = -event->number;
+        event->negative = -(__s64)event->number;
         bpf_ringbuf_output(&typed, event, sizeof(*event), 0);
         bpf_ringbuf_submit(event, 0);
         if (with_short && !i)
