@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .formats.core_relo import Outcome, Resolver
     from .kernel.externs import Externs
     from .kernel.perfbuf import PerfBuffer
+    from .kernel.user_ringbuf import UserRingBuffer
 
 
 class _Closable(Protocol):
@@ -162,6 +163,12 @@ class Object:
             )
         found = codec(spec.btf, spec.value_type) if type is None and spec.btf else self.spec.struct(type or "")
         return self.own(RingBuffer(self._map(name), found))
+
+    def user_ring(self, name: str) -> UserRingBuffer:
+        """Write to the USER_RINGBUF map of this name. Closed with the object. Raises ObjectError if there is none."""
+        from .kernel.user_ringbuf import UserRingBuffer
+
+        return self.own(UserRingBuffer(self._map(name)))
 
     def perf(self, name: str, pages: int = 64) -> PerfBuffer:
         """Read the PERF_EVENT_ARRAY map of this name, with `pages` of memory for each CPU. Closed with the object."""
