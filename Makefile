@@ -3,7 +3,7 @@ VENV ?= .venv
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help trace-exec test lint bpf bpf-check bench fuzz clean
+.PHONY: help trace-exec test lint bpf bpf-check bench fuzz stress clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,11 +31,14 @@ bpf-check: ## compile bpf/ afresh and compare with the committed objects
 	rm -rf build/bpf && bpf/build.sh build/bpf
 	diff -r prebuilt build/bpf && echo "prebuilt/ is what bpf/ compiles to"
 
-bench: $(VENV)/dev ## measure start-up and memory, as ratios against BCC where it is at hand
-	$(VENV)/bin/python tests/bench/bench.py
+bench: $(VENV)/dev ## measure start-up, the ring and memory against libbpf in C and BCC; parts: make bench ARGS=ring
+	$(VENV)/bin/python tests/bench/bench.py $(ARGS)
 
 fuzz: $(VENV)/dev ## 100,000 mutated objects through the pure code (about ten minutes)
 	$(VENV)/bin/python tests/fuzz/fuzz.py prebuilt/*.o $(ARGS)
+
+stress: $(VENV)/dev ## 100 million records from producers on every CPU, each one checked (about five minutes; needs root and clang)
+	$(VENV)/bin/python tests/stress/stress.py $(ARGS)
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
