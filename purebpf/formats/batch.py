@@ -1,49 +1,33 @@
-"""Records of a ring as one object, read in bulk.
-
-Most programs send records of one size. Their headers are then equal words at equal distances, so a run of them is found,
-read and decoded by C code of Python's own: a strided memoryview, `struct.iter_unpack`. A batch is a list of such runs;
-where sizes are mixed, its runs are short.
-"""
+"""Records of a ring as one object."""
 
 from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, chain
 from typing import Any, TypeVar, overload
 
 from ..errors import ObjectError, ViewInUse
+from .pieces import HEADER, Piece, Uniform
 from .values import Codec
 
-HEADER = 8
 _NATIVE = {letter: struct.calcsize(letter) for letter in "cbB?hHiIlLqQfd"}
 Record = TypeVar("Record")
-
-
-def stride(length: int) -> int:
-    """Bytes from the header of a record to the next one's, which stands at a multiple of 8."""
-    return (length + HEADER + 7) & ~7
-
-
-# Records of equal length, one behind the other: where in the memory the first one's header stands, the bytes of each
-# payload, and how many they are. A plain tuple, as there is one for each record where sizes are mixed.
-Span = tuple[int, int, int]
 
 
 class Run:
     """Records of one length, one behind the other. `length` is that of a payload, `stride` from header to header."""
 
-    __slots__ = ("_batch", "_count", "_start", "length", "stride")
+    __slots__ = ("_batch", "_records", "length", "stride")
 
-    def __init__(self, batch: Batch[Any], span: Span) -> None:
-        self._batch = batch
-        self._start, self.length, self._count = span
-        self.stride = stride(self.length)
+    def __init__(self, batch: Batch[Any], records: Uniform) -> None:
+        self._batch, self._records = batch, records
+        self.length, self.stride = records.length, records.stride
 
     def __len__(self) -> int:
-        return self._count
+        return self._records.count
 
     @property
     def memory(self) -> memoryview:
@@ -53,7 +37,7 @@ class Run:
     @property
     def rows(self) -> memoryview:
         """The same as two dimensions, (len(self), stride), for `numpy.asarray(run.rows)[:, 8 : 8 + run.length]`."""
-        return self._batch.lend(self._memory().cast("B", [self._count, self.stride]))
+        return self._batch.lend(self._memory().cast("B", [len(self), self.stride]))
 
     def column(self, format: str, offset: int = 0) -> memoryview:
         """One number of each record, without a copy: a strided view with `format`, one of `struct`'s native letters.
@@ -69,7 +53,7 @@ class Run:
         return self._batch.lend(numbers[(HEADER + offset) // size :: self.stride // size])
 
     def _memory(self) -> memoryview:
-        return self._batch.memory[self._start : self._start + self._count * self.stride]
+        return self._records.cut(self._batch.memory)
 
 
 class Batch(Sequence[Record]):
@@ -84,17 +68,17 @@ class Batch(Sequence[Record]):
     def __init__(
         self,
         memory: memoryview,
-        spans: list[Span],
+        pieces: list[Piece],
         codec: Codec | None = None,
         endings: list[Callable[[], None]] | None = None,
     ) -> None:
         self.memory = memory
-        self._spans, self._codec, self._endings = spans, codec, endings
-        self._ends: list[int] | None = None
+        self._pieces, self._codec, self._endings = pieces, codec, endings
+        self._ends = list(accumulate(piece.count for piece in pieces))
 
     def copy(self) -> Batch[Record]:
         """The same in memory of its own."""
-        return Batch(memoryview(bytes(self.memory)), self._spans, self._codec)
+        return Batch(memoryview(bytes(self.memory)), self._pieces, self._codec)
 
     def lend(self, view: memoryview) -> memoryview:
         """Remember a view of leased memory, to be released with the lease."""
@@ -105,59 +89,38 @@ class Batch(Sequence[Record]):
     @property
     def runs(self) -> list[Run]:
         """The batch as runs of records of the same length: one, if all have it and none was discarded."""
-        return [Run(self, span) for span in self._spans]
+        return [Run(self, records) for piece in self._pieces for records in piece.uniform()]
 
     def unpack(self, format: str) -> Iterator[tuple[Any, ...]]:
         """The start of each record by a format of `struct`, decoded in C as the iteration goes.
 
         Raises ObjectError, before any is decoded, for a record that is shorter than the format.
         """
-        head, layouts = _struct(format), dict[int, struct.Struct]()
-        for _start, length, _count in self._spans:
-            if length < head.size:
-                raise ObjectError(f"a record has {length} bytes; {format!r} takes {head.size}")
-            if length not in layouts:
-                layouts[length] = _layout(format, head.size, stride(length))
-
-        def rows(span: Span) -> Iterator[tuple[Any, ...]]:
-            start, length, count = span
-            return layouts[length].iter_unpack(self.memory[start : start + count * stride(length)])
-
-        return chain.from_iterable(map(rows, self._spans))
+        try:
+            head = struct.Struct(format)
+        except struct.error as error:
+            raise ObjectError(f"format {format!r}: {error}") from error
+        for piece in self._pieces:
+            if piece.shortest < head.size:
+                raise ObjectError(f"a record has {piece.shortest} bytes; {format!r} takes {head.size}")
+        return chain.from_iterable(piece.rows(self.memory, head) for piece in self._pieces)
 
     def __len__(self) -> int:
-        return sum([count for _start, _length, count in self._spans])
+        return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[Record]:
         if self._codec:
-            return chain.from_iterable(map(self._values, self._spans))
+            return chain.from_iterable(map(self._values, self._pieces))
+        views: Iterator[Any] = chain.from_iterable(piece.views(self.memory) for piece in self._pieces)
         if self._endings is None:
-            return self._views()
-        loans = self._loans()
+            return views
+        loans = _released_in_turn(views)
         self._endings.append(loans.close)
         return loans
 
-    def _views(self) -> Iterator[Any]:
-        memory = self.memory
-        for start, length, count in self._spans:
-            first, step = start + HEADER, length + HEADER + 7 & ~7  # stride, without the call
-            for at in range(first, first + count * step, step) if count > 1 else (first,):
-                yield memory[at : at + length]
-
-    def _loans(self) -> Generator[Any, None, None]:
-        for view in self._views():
-            try:
-                yield view
-            finally:
-                release(view)
-
-    def _values(self, span: Span) -> Iterable[Any]:
+    def _values(self, piece: Piece) -> Iterator[Any]:
         assert self._codec is not None
-        start, length, count = span
-        if count == 1:
-            return (self._codec.decode_at(self.memory, start + HEADER),)
-        step = stride(length)
-        return self._codec.decode_each(self.memory[start : start + count * step], step, HEADER)
+        return piece.values(self.memory, self._codec)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -169,46 +132,34 @@ class Batch(Sequence[Record]):
         if isinstance(index, slice):
             return self._slice(*index.indices(len(self)))
         place = range(len(self))[index]
-        at, before = self._find(place)
-        start, length, _count = self._spans[at]
-        start += HEADER + (place - before) * stride(length)
-        found: Record = self._codec.decode_at(self.memory, start) if self._codec else self._view(start, length)
-        return found
+        at = bisect_right(self._ends, place)
+        piece = self._pieces[at]
+        place -= self._ends[at] - piece.count
+        only: Record = self._only(piece.part(place, place + 1))
+        return only
 
-    def _view(self, start: int, length: int) -> Any:
-        return self.lend(self.memory[start : start + length])
+    def _only(self, piece: Piece) -> Any:
+        if self._codec:
+            return next(self._values(piece))
+        return self.lend(next(piece.views(self.memory)))
 
     def _slice(self, first: int, last: int, step: int) -> Batch[Record]:
         if step != 1:
             raise ValueError("a batch has no slices with steps")
-        spans: list[Span] = []
-        at = 0
-        for start, length, count in self._spans:
-            skipped, kept = max(0, first - at), min(count, last - at)
-            if kept > skipped:
-                spans.append((start + skipped * stride(length), length, kept - skipped))
-            at += count
-        return Batch(self.memory, spans, self._codec, self._endings)
-
-    def _find(self, place: int) -> tuple[int, int]:
-        """The span that has record number `place`, and how many records are before that span."""
-        if self._ends is None:
-            self._ends = list(accumulate(count for _start, _length, count in self._spans))
-        at = bisect_right(self._ends, place)
-        return at, self._ends[at - 1] if at else 0
+        parts: list[Piece] = []
+        for piece, end in zip(self._pieces, self._ends):
+            start = end - piece.count
+            if max(first, start) < min(last, end):
+                parts.append(piece.part(max(first, start) - start, min(last, end) - start))
+        return Batch(self.memory, parts, self._codec, self._endings)
 
 
-def _struct(format: str) -> struct.Struct:
-    try:
-        return struct.Struct(format)
-    except struct.error as error:
-        raise ObjectError(f"format {format!r}: {error}") from error
-
-
-def _layout(format: str, size: int, step: int) -> struct.Struct:
-    """`format` for what stands behind a header, the rest of the `step` bytes skipped."""
-    order, items = (format[0], format[1:]) if format[:1] in tuple("@=<>!") else ("@", format)
-    return struct.Struct(f"{order}{HEADER}x{items}{step - HEADER - size}x")
+def _released_in_turn(views: Iterator[memoryview]) -> Generator[Any, None, None]:
+    for view in views:
+        try:
+            yield view
+        finally:
+            release(view)
 
 
 def release(view: memoryview) -> None:

@@ -25,22 +25,19 @@ A batch needs each of them once. The barrier before sleeping is the reader's (ke
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import ObjectError, RingCorrupt, ViewInUse
-from .batch import HEADER, Batch, Span, release, stride
+from .batch import Batch, release
+from .pieces import HEADER, stride
 from .values import Codec
+from .walk import BUSY, DISCARD, ENDLESS, LENGTH, Walk, Walked, unusable
 
-BUSY = 1 << 31
-DISCARD = 1 << 30
-LENGTH = DISCARD - 1
+__all__ = ["BUSY", "DISCARD", "HEADER", "LENGTH", "Ring", "no_fence", "records"]
+
 _POSITIONS = (1 << 64) - 1
-_ENDLESS = 1 << 62
-_EQUAL = 4  # headers that must be alike, one behind the other, before more of them are compared at once
-_MOST_COMPARED = 4096  # at once: 16 KiB of length words
 
 
 def no_fence() -> None:
@@ -61,17 +58,8 @@ def records(
     """
     area = _Area(memoryview(data))
     start = consumer & area.size - 1
-    walked = area.walk(consumer, area.available(consumer, producer), _ENDLESS if limit is None else limit)
-    return Batch(area.data[start : start + walked.taken], walked.spans), (consumer + walked.taken) & _POSITIONS
-
-
-class _Walked(NamedTuple):
-    """Spans relative to the first record, what they and the discarded take up in bytes, and the length of a record that
-    is too short for its type and therefore ended the walk (-1: none did)."""
-
-    spans: list[Span]
-    taken: int
-    short: int
+    walked = area.walk(consumer, area.available(consumer, producer), limit)
+    return Batch(area.data[start : start + walked.taken], walked.pieces), (consumer + walked.taken) & _POSITIONS
 
 
 class _Area:
@@ -94,77 +82,13 @@ class _Area:
             )
         return available
 
-    def walk(self, consumer: int, available: int, limit: int, most: int = _ENDLESS, least: int = 0) -> _Walked:
-        """Up to the first busy record, `limit` records, or `most` bytes, passed by one record at most.
-
-        A record with less than `least` bytes of payload ends it, too.
-        """
+    def walk(self, consumer: int, available: int, limit: int | None, most: int = ENDLESS, least: int = 0) -> Walked:
+        """From the consumer position on: see Walk. Raises RingCorrupt if there is nothing but a damaged record."""
         headers = self.headers[(consumer & self.size - 1) >> 2 :]
-        end = min(available, most if limit > 0 else 0)
-        spans: list[Span] = []
-        at, last, equal = 0, -1, 0
-        while at < end:
-            word = headers[at >> 2]
-            if last != word < DISCARD:  # the short way for mixed sizes, hence no calls, of `stride` say
-                after = at + (word + HEADER + 7 & ~7)
-                if after > available or word < least:
-                    break
-                spans.append((at, word, 1))
-                last, equal, at = word, 1, after
-                limit -= 1
-            else:
-                length = word & LENGTH
-                step, count, equal, last = stride(length), 1, (equal + 1 if word == last else 1), word
-                if word >= BUSY or step > available - at:
-                    break
-                if equal == _EQUAL:
-                    room = (end - at) // step or 1
-                    count = _run(headers[at >> 2 :: step >> 2], room if word & DISCARD else min(room, limit))
-                if word == length:
-                    begin, _length, before = spans[-1]
-                    spans[-1] = (begin, length, before + count)
-                    limit -= count
-                at += count * step
-            if limit <= 0:
-                break
-        short = -1 if spans or at >= end else self._unusable(consumer, at, available, least)
-        return _Walked(spans, at, short)
-
-    def _unusable(self, consumer: int, at: int, available: int, least: int) -> int:
-        """Why nothing behind `at` bytes of discarded records was taken: the length of a record that is too short, -1 for
-        a busy one. Raises RingCorrupt for a damaged one, if it is the first."""
-        word = self.headers[(consumer & self.size - 1) + at >> 2]
-        length = word & LENGTH
-        if word < BUSY and not at and length + HEADER > available:
-            raise RingCorrupt(
-                f"ring of {self.size} bytes, position {consumer:#x}: header {word:#010x} says {length} bytes,"
-                f" the producer position leaves {available - HEADER}",
-                position=consumer,
-                header=word,
-            )
-        return length if word < DISCARD and length < least else -1
-
-
-def _run(words: memoryview, most: int) -> int:
-    """How many of the first `most` words are equal."""
-    pattern = words[0].to_bytes(4, sys.byteorder)
-    found, count = 1, 16
-    while found < most:
-        count = min(count, most - found)
-        compared = words[found : found + count].tobytes()
-        if compared != pattern * count:
-            return found + _equal_at_start(compared, pattern)
-        found += count
-        count = min(4 * count, _MOST_COMPARED)
-    return found
-
-
-def _equal_at_start(words: bytes, pattern: bytes) -> int:
-    low, high = 0, len(words) // 4  # so many are equal; so many are not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if words[: 4 * middle] == pattern * middle else (low, middle)
-    return low
+        walked = Walk(headers, available, ENDLESS if limit is None else limit, most, least).run()
+        if not walked.taken and available:
+            unusable(headers, consumer, available, self.size)
+        return walked
 
 
 class Ring:
@@ -213,7 +137,7 @@ class Ring:
         self._fence()
         return self._area.headers[(consumer & self.size - 1) >> 2] < BUSY
 
-    def consume(self, limit: int | None = None, most: int = _ENDLESS) -> Batch[Any]:
+    def consume(self, limit: int | None = None, most: int = ENDLESS) -> Batch[Any]:
         """Copy what is committed, up to the first busy record, and hand its space back at once.
 
         At most `limit` records, and no more of them once they take up `most` bytes. Raises RingCorrupt when positions or
@@ -223,7 +147,7 @@ class Ring:
         start = self._settled()
         walked = self._walk(start, limit, most)
         begin = start & self.size - 1
-        batch: Batch[Any] = Batch(self._area.data[begin : begin + walked.taken], walked.spans, self._codec).copy()
+        batch: Batch[Any] = Batch(self._area.data[begin : begin + walked.taken], walked.pieces, self._codec).copy()
         if walked.taken:
             self._hand_back(start + walked.taken)
         return batch
@@ -241,7 +165,7 @@ class Ring:
         begin = start & self.size - 1
         lease = self._leased = _Lease(self._area.data[begin : begin + walked.taken], start + walked.taken)
         try:
-            yield Batch(lease.memory, walked.spans, self._codec, lease.endings)
+            yield Batch(lease.memory, walked.pieces, self._codec, lease.endings)
         except BaseException:
             lease.is_over = True
             with suppress(ViewInUse):  # the traceback refers to the views
@@ -250,19 +174,27 @@ class Ring:
         lease.is_over = True
         self._settled()
 
-    def _walk(self, start: int, limit: int | None, most: int = _ENDLESS) -> _Walked:
+    def _walk(self, start: int, limit: int | None, most: int = ENDLESS) -> Walked:
         available = self._area.available(start, self._producer[0])
         if not available:
-            return _Walked([], 0, -1)
+            return Walked([], 0)
         self._fence()
-        least = self._codec.size if self._codec else 0
-        walked = self._area.walk(start, available, _ENDLESS if limit is None else limit, most, least)
-        if walked.short >= 0 and not walked.spans:
-            assert self._codec is not None
-            self._hand_back(start + walked.taken + stride(walked.short))
-            raise ObjectError(f"{self._codec.what} has {self._codec.size} bytes; there is a record of {walked.short}")
+        if self._codec is None:
+            walked = self._area.walk(start, available, limit, most)
+        else:
+            walked = self._area.walk(start, available, limit, most, self._codec.size)
+            if not walked.pieces and walked.taken < available:
+                self._skip_if_short(self._codec, start + walked.taken, available - walked.taken)
         self._fence()
         return walked
+
+    def _skip_if_short(self, codec: Codec, position: int, available: int) -> None:
+        """Raise ObjectError if the record here is too short for its type."""
+        headers = self._area.headers[(position & self.size - 1) >> 2 :]
+        if headers[0] < DISCARD and headers[0] < codec.size:
+            length = unusable(headers, position, available, self.size)
+            self._hand_back(position + stride(length))
+            raise ObjectError(f"{codec.what} has {codec.size} bytes; there is a record of {length}")
 
     def _settled(self) -> int:
         """The consumer position, after a lease that is over has been handed back."""

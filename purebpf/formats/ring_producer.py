@@ -14,7 +14,8 @@ What it does is what kernel/bpf/ringbuf.c of Linux 6.18 does, to the byte: retur
 
 A record is made in two steps, so that a program may fill it in place while others reserve and commit theirs.
 
-Reserve (__bpf_ringbuf_reserve), under a lock, as the producer position is everyone's:
+Reserve (__bpf_ringbuf_reserve), under a lock, as the producer position is everyone's; who cannot have the lock, in an
+NMI say, gets NULL, which does not happen here:
  1. Round the header (8 bytes) and the payload up to a multiple of 8. No ring takes a payload above a quarter of 2**32,
     and none a record larger than itself.
  2. Move the *pending position*, that of the oldest record not yet committed, over all that have been committed since.
@@ -44,7 +45,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..errors import ClosedError, ObjectError
-from .batch import HEADER, stride
+from .pieces import HEADER, stride
 from .ring import BUSY, DISCARD, LENGTH, Ring
 
 NO_WAKEUP, FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP

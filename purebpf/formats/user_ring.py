@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import ClosedError, Error, ObjectError, RingCorrupt
-from .batch import HEADER, stride
+from .pieces import HEADER, stride
 from .ring import BUSY, DISCARD, no_fence
 
 _Made = TypeVar("_Made")

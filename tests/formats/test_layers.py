@@ -11,13 +11,15 @@ import purebpf
 
 PACKAGE = Path(purebpf.__file__).parent
 # What a module in the folder (or file) may import of the package: only what stands to its right.
-ORDER = ["__main__", "cli", "tools", "object", "kernel", "formats", "errors"]
+ORDER = ["__main__", "cli", "tools", "object", "kernel", "testing", "formats", "errors"]
 FORMATS = [
     "perf",
     "user_ring",
     "ring_producer",
     "ring",
     "batch",
+    "walk",
+    "pieces",
     "link",
     "core_relo",
     "core_spec",

@@ -115,7 +115,7 @@ def test_the_pending_position_follows_at_the_next_reservation() -> None:
     assert positions(ring)[2] == 0
     assert ring.reserve(100) is None
     assert positions(ring)[2] == 0, "a record that is too large is refused before the walk"
-    assert ring.reserve(40) is None
+    assert ring.reserve(56) is None
     assert positions(ring)[2] == 16, "one that finds no room, after it"
 
 
@@ -192,6 +192,15 @@ def test_flags_and_place_decide_on_the_wakeup(flags: int, next_woken: bool, othe
         assert commit(second, flags) is other_woken
         assert commit(first, flags) is next_woken
         assert ring.notifications == next_woken + other_woken
+
+
+@pytest.mark.parametrize("rounds", [-1, 0, 1, 5])
+def test_the_place_in_the_data_is_compared_not_the_position(rounds: int) -> None:
+    """Which differs only for a consumer that stores false positions."""
+    ring = SimulatedRing(64, start=24)
+    record = reserve(ring, 3)
+    consumer_at(ring, (24 + 64 * rounds) % END)
+    assert record.submit()
 
 
 def test_a_commit_behind_one_that_woke_nobody_wakes_nobody() -> None:
