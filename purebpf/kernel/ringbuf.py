@@ -29,7 +29,7 @@ from .maps import Map
 from .sleep import Sleeper
 
 Record = TypeVar("Record")
-_CHUNK = 1 << 16  # bytes that an iteration copies at once: small enough for the CPU's cache
+_CHUNK = 1 << 15  # bytes that an iteration copies at once: what it makes of them stays in the CPU's cache
 _POSITIONS = (1 << 64) - 1
 
 
