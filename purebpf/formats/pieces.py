@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from operator import add
 from typing import Any, Union
 
 from .values import Codec
@@ -47,6 +48,12 @@ class Uniform:
         """The payloads."""
         length, step, first = self.length, self.stride, self.start + HEADER
         return (memory[at : at + length] for at in range(first, first + self.count * step, step))
+
+    def shared_views(self, memory: memoryview) -> Iterator[memoryview]:
+        """The same, of C code alone: slower, but threads may share it, as they may not share a generator."""
+        starts = range(self.start + HEADER, self.start + HEADER + self.count * self.stride, self.stride)
+        ends = range(starts.start + self.length, starts.stop + self.length, self.stride)
+        return map(memory.__getitem__, map(slice, starts, ends))
 
     def values(self, memory: memoryview, codec: Codec) -> Iterator[Any]:
         """The payloads, decoded."""
@@ -90,6 +97,10 @@ class Mixed:
         """The payloads."""
         for at, length in zip(self.starts, self.lengths):
             yield memory[at : at + length]
+
+    def shared_views(self, memory: memoryview) -> Iterator[memoryview]:
+        """The same, of C code alone: slower, but threads may share it, as they may not share a generator."""
+        return map(memory.__getitem__, map(slice, self.starts, map(add, self.starts, self.lengths)))
 
     def values(self, memory: memoryview, codec: Codec) -> Iterator[Any]:
         """The payloads, decoded."""

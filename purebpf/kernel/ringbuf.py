@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import compress, islice, repeat
 from operator import length_hint
 from threading import RLock
 from types import TracebackType
@@ -29,7 +29,7 @@ from .maps import Map
 from .sleep import Sleeper
 
 Record = TypeVar("Record")
-_CHUNK = 1 << 15  # bytes that an iteration copies at once: what it makes of them stays in the CPU's cache
+_CHUNK = 1 << 16  # bytes that an iteration copies at once: what it makes of them stays in the CPU's cache
 _POSITIONS = (1 << 64) - 1
 
 
@@ -60,7 +60,9 @@ class RingBuffer(Generic[Record]):
         self.name = spec.name
         self._lock = RLock()
         self._chunk: Batch[Record] | None = None
+        # What no iteration has given yet of the chunk. Threads may share it.
         self._rest: Iterator[Record] = iter(())
+        self._left: Iterator[bool] = iter(())
         self._sleeper = Sleeper(f"ring {self.name!r}")
         try:
             self._ring = self._open(ring_map, codec)
@@ -129,7 +131,7 @@ class RingBuffer(Generic[Record]):
         return self._sleeper.wait(self._ready, timeout)
 
     def _ready(self) -> bool:
-        return length_hint(self._rest) > 0 or self._ring.ready()
+        return length_hint(self._left) > 0 or self._ring.ready()
 
     def consume(self, limit: int | None = None) -> Batch[Record]:
         """All that is committed now, or the first `limit` records, without waiting. Their space is handed back.
@@ -189,23 +191,28 @@ class RingBuffer(Generic[Record]):
     def _fetch(self, end: int | None = None) -> bool:
         """Have records in `_rest`, from before position `end`. False if there are none, or a busy one is first."""
         with self._sleeper.in_use(), self._lock:
-            if length_hint(self._rest):
+            if length_hint(self._left):
                 return True
             start = self._ring.consumer_position
             if end is not None and not 0 < (end - start) & _POSITIONS <= self.size:
                 return False
-            self._chunk = self._ring.consume(most=_CHUNK)
-            self._rest = iter(list(self._chunk))
+            self._iterate(self._ring.consume(most=_CHUNK))
             return self._ring.consumer_position != start
 
     def _leftover(self, limit: int | None) -> Batch[Record] | None:
         """What an iteration was left with."""
-        left = length_hint(self._rest)
+        left = length_hint(self._left)
         if not left or self._chunk is None:
             return None
         batch = self._chunk[len(self._chunk) - left :]
-        self._rest = iter(()) if limit is None else iter(list(batch[limit:]))
+        self._iterate(batch[len(batch) if limit is None else limit :])
         return batch[:limit]
+
+    def _iterate(self, chunk: Batch[Record]) -> None:
+        """Have iterations give these records."""
+        self._chunk = chunk
+        self._left = repeat(True, len(chunk))  # one is taken for each record, which tells how many are left
+        self._rest = compress(chunk.shared(), self._left)
 
     def close(self) -> None:
         """Unmap the ring. Twice is harmless; records not yet consumed stay in the kernel's map.
