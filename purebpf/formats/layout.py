@@ -21,8 +21,9 @@ from weakref import WeakKeyDictionary
 
 from ..errors import BtfError
 from .btf import Btf
+from .composites import Composite, Place
 from .kinds import COMPOSITES, ENUMS, MAX_DEPTH, QUALIFIERS, Kind, Member, Type, kind_name
-from .values import Array, Bool, Bytes, Codec, Composite, Enumeration, Float, Number, Place, Value, plain
+from .values import Array, Bool, Bytes, Codec, Enumeration, Float, Number, Value, plain
 
 __all__ = ["Codec", "Value", "codec", "plain"]
 
