@@ -80,6 +80,11 @@ class Batch(Sequence[Record]):
         """The same in memory of its own."""
         return Batch(memoryview(bytes(self.memory)), self._pieces, self._codec)
 
+    def then(self, other: Batch[Record]) -> Batch[Record]:
+        """A copy of both, one behind the other."""
+        pieces = [*self._pieces, *(piece.behind(len(self.memory)) for piece in other._pieces)]
+        return Batch(memoryview(bytes(self.memory) + bytes(other.memory)), pieces, self._codec)
+
     def lend(self, view: memoryview) -> memoryview:
         """Remember a view of leased memory, to be released with the lease."""
         if self._endings is not None:
@@ -109,25 +114,18 @@ class Batch(Sequence[Record]):
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[Record]:
-        if self._codec:
-            return chain.from_iterable(map(self._values, self._pieces))
-        views: Iterator[Any] = chain.from_iterable(piece.views(self.memory) for piece in self._pieces)
         if self._endings is None:
-            return views
-        loans = _released_in_turn(views)
+            return self._read()
+        loans = _given_in_turn(self._read())
         self._endings.append(loans.close)
         return loans
 
-    def shared(self) -> Iterator[Record]:
-        """Iterate, of a batch that is no lease, in a way that threads may share."""
-        if self._codec:
-            return iter(list(self))
-        views: Iterator[Any] = chain.from_iterable([piece.shared_views(self.memory) for piece in self._pieces])
-        return views
-
-    def _values(self, piece: Piece) -> Iterator[Any]:
-        assert self._codec is not None
-        return piece.values(self.memory, self._codec)
+    def _read(self) -> Iterator[Any]:
+        """Does not refer to the batch, which may be all that keeps a lease."""
+        memory, codec = self.memory, self._codec
+        if codec is None:
+            return chain.from_iterable(piece.views(memory) for piece in self._pieces)
+        return chain.from_iterable(piece.values(memory, codec) for piece in self._pieces)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -147,7 +145,7 @@ class Batch(Sequence[Record]):
 
     def _only(self, piece: Piece) -> Any:
         if self._codec:
-            return next(self._values(piece))
+            return next(piece.values(self.memory, self._codec))
         return self.lend(next(piece.views(self.memory)))
 
     def _slice(self, first: int, last: int, step: int) -> Batch[Record]:
@@ -161,12 +159,14 @@ class Batch(Sequence[Record]):
         return Batch(self.memory, parts, self._codec, self._endings)
 
 
-def _released_in_turn(views: Iterator[memoryview]) -> Generator[Any, None, None]:
-    for view in views:
+def _given_in_turn(records: Iterator[Any]) -> Generator[Any, None, None]:
+    """What is a view is released at the next step. Closing it lets go of what `records` reads."""
+    for record in records:
         try:
-            yield view
+            yield record
         finally:
-            release(view)
+            if isinstance(record, memoryview):
+                release(record)
 
 
 def release(view: memoryview) -> None:

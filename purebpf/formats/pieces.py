@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from operator import add
 from typing import Any, Union
 
 from .values import Codec
@@ -44,16 +43,14 @@ class Uniform:
         """From one record to before another."""
         return Uniform(self.start + first * self.stride, self.length, last - first)
 
+    def behind(self, offset: int) -> Uniform:
+        """The same, so many bytes later."""
+        return Uniform(self.start + offset, self.length, self.count)
+
     def views(self, memory: memoryview) -> Iterator[memoryview]:
         """The payloads."""
         length, step, first = self.length, self.stride, self.start + HEADER
         return (memory[at : at + length] for at in range(first, first + self.count * step, step))
-
-    def shared_views(self, memory: memoryview) -> Iterator[memoryview]:
-        """The same, of C code alone: slower, but threads may share it, as they may not share a generator."""
-        starts = range(self.start + HEADER, self.start + HEADER + self.count * self.stride, self.stride)
-        ends = range(starts.start + self.length, starts.stop + self.length, self.stride)
-        return map(memory.__getitem__, map(slice, starts, ends))
 
     def values(self, memory: memoryview, codec: Codec) -> Iterator[Any]:
         """The payloads, decoded."""
@@ -93,14 +90,14 @@ class Mixed:
         """From one record to before another."""
         return Mixed(self.starts[first:last], self.lengths[first:last])
 
+    def behind(self, offset: int) -> Mixed:
+        """The same, so many bytes later."""
+        return Mixed([start + offset for start in self.starts], self.lengths)
+
     def views(self, memory: memoryview) -> Iterator[memoryview]:
         """The payloads."""
         for at, length in zip(self.starts, self.lengths):
             yield memory[at : at + length]
-
-    def shared_views(self, memory: memoryview) -> Iterator[memoryview]:
-        """The same, of C code alone: slower, but threads may share it, as they may not share a generator."""
-        return map(memory.__getitem__, map(slice, self.starts, map(add, self.starts, self.lengths)))
 
     def values(self, memory: memoryview, codec: Codec) -> Iterator[Any]:
         """The payloads, decoded."""

@@ -27,15 +27,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from operator import index
 from typing import Any
+from weakref import ref
 
-from ..errors import ObjectError, RingCorrupt, ViewInUse
+from ..errors import Error, ObjectError, RingCorrupt, ViewInUse
 from .batch import Batch, release
 from .pieces import HEADER, stride
 from .values import Codec
 from .walk import BUSY, DISCARD, ENDLESS, LENGTH, Walk, Walked, unusable
 
-__all__ = ["BUSY", "DISCARD", "HEADER", "LENGTH", "Ring", "no_fence", "records"]
+__all__ = ["BUSY", "DISCARD", "HEADER", "LENGTH", "Lease", "Ring", "at_most", "no_fence", "records"]
 
 _POSITIONS = (1 << 64) - 1
 
@@ -58,7 +60,8 @@ def records(
     """
     area = _Area(memoryview(data))
     start = consumer & area.size - 1
-    walked = area.walk(consumer, area.available(consumer, producer), limit)
+    most = ENDLESS if limit is None else at_most(limit)
+    walked = area.walk(consumer, area.available(consumer, producer), most)
     return Batch(area.data[start : start + walked.taken], walked.pieces), (consumer + walked.taken) & _POSITIONS
 
 
@@ -82,10 +85,10 @@ class _Area:
             )
         return available
 
-    def walk(self, consumer: int, available: int, limit: int | None, most: int = ENDLESS, least: int = 0) -> Walked:
+    def walk(self, consumer: int, available: int, limit: int, most: int = ENDLESS, least: int = 0) -> Walked:
         """From the consumer position on: see Walk. Raises RingCorrupt if there is nothing but a damaged record."""
         headers = self.headers[(consumer & self.size - 1) >> 2 :]
-        walked = Walk(headers, available, ENDLESS if limit is None else limit, most, least).run()
+        walked = Walk(headers, available, limit, most, least).run()
         if not walked.taken and available:
             unusable(headers, consumer, available, self.size)
         return walked
@@ -112,7 +115,8 @@ class Ring:
         self._producer = producer[:8].cast("Q")
         self._fence = fence
         self._codec = codec
-        self._leased: _Lease | None = None
+        self._loan: _Loan | None = None
+        self._is_taken = False
 
     @property
     def consumer_position(self) -> int:
@@ -143,14 +147,15 @@ class Ring:
         At most `limit` records, and no more of them once they take up `most` bytes. Raises RingCorrupt when positions or
         headers contradict each other; the records before the bad header are then returned by this call, and the error
         raised by the next. In the same way raises ObjectError for a record that is shorter than its type, and skips it.
+        Raises Error in a signal handler that has interrupted a call: between its steps the ring cannot be read.
         """
-        start = self._settled()
-        walked = self._walk(start, limit, most)
-        begin = start & self.size - 1
-        batch: Batch[Any] = Batch(self._area.data[begin : begin + walked.taken], walked.pieces, self._codec).copy()
-        if walked.taken:
-            self._hand_back(start + walked.taken)
-        return batch
+        with self._turn():
+            start = self._settled()
+            memory, walked = self._take(start, limit, most)
+            batch: Batch[Any] = Batch(memory, walked.pieces, self._codec).copy()
+            if walked.taken:
+                self._hand_back(start + walked.taken)
+            return batch
 
     @contextmanager
     def lease(self, limit: int | None = None) -> Iterator[Batch[Any]]:
@@ -160,21 +165,51 @@ class Ring:
         or a slice that you made; the space is then handed back by the next call that finds them gone. Otherwise as
         `consume`. A body that raises has consumed its records, too.
         """
-        start = self._settled()
-        walked = self._walk(start, limit)
-        begin = start & self.size - 1
-        lease = self._leased = _Lease(self._area.data[begin : begin + walked.taken], start + walked.taken)
+        lease = self.begin_lease(limit)
         try:
-            yield Batch(lease.memory, walked.pieces, self._codec, lease.endings)
+            yield lease.batch
         except BaseException:
-            lease.is_over = True
             with suppress(ViewInUse):  # the traceback refers to the views
-                self._settled()
+                self.end_lease(lease)
             raise
-        lease.is_over = True
-        self._settled()
+        self.end_lease(lease)
 
-    def _walk(self, start: int, limit: int | None, most: int = ENDLESS) -> Walked:
+    def begin_lease(self, limit: int | None = None) -> Lease:
+        """The first half of `lease`. It ends at the latest when nothing refers to the Lease."""
+        with self._turn():
+            start = self._settled()
+            memory, walked = self._take(start, limit, ENDLESS)
+            self._loan = _Loan(memory, start + walked.taken)
+            lease = Lease(Batch(self._loan.memory, walked.pieces, self._codec, self._loan.endings))
+            self._loan.lease = ref(lease)
+            return lease
+
+    def end_lease(self, lease: Lease) -> None:
+        """The second half."""
+        with self._turn():
+            if self._loan and self._loan.lease() is lease:
+                self._loan.lease = _no_lease
+                self._settled()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._is_taken:
+            raise Error(
+                "the ring is being read by the code that this signal handler interrupted",
+                hint="have the handler set a flag, and read the ring where you otherwise do",
+            )
+        self._is_taken = True
+        try:
+            yield
+        finally:
+            self._is_taken = False
+
+    def _take(self, start: int, limit: int | None, most: int) -> tuple[memoryview, Walked]:
+        walked = self._walk(start, ENDLESS if limit is None else at_most(limit), most)
+        begin = start & self.size - 1
+        return self._area.data[begin : begin + walked.taken], walked
+
+    def _walk(self, start: int, limit: int, most: int) -> Walked:
         available = self._area.available(start, self._producer[0])
         if not available:
             return Walked([], 0)
@@ -198,13 +233,13 @@ class Ring:
 
     def _settled(self) -> int:
         """The consumer position, after a lease that is over has been handed back."""
-        lease = self._leased
-        if lease:
-            if not lease.is_over:
+        loan = self._loan
+        if loan:
+            if loan.lease() is not None:
                 raise ViewInUse("the ring's records are leased already")
-            lease.release()
-            self._leased = None
-            self._hand_back(lease.end)
+            loan.release()
+            self._loan = None
+            self._hand_back(loan.end)
         return self._consumer[0]
 
     def _hand_back(self, position: int) -> None:
@@ -215,16 +250,25 @@ class Ring:
         """Let go of the buffers, so that they can be unmapped when nothing of a lease is left."""
         with suppress(ViewInUse):
             self._settled()
-        self._leased = None
+        self._loan = None
         for view in (self._consumer, self._producer, self._area.headers, self._area.data):
             view.release()
 
 
-class _Lease:
-    """Memory of a ring that is lent to a batch. `end` is the position to hand back.
+class Lease:
+    """A batch of views into the ring, until `Ring.end_lease`, or until it is gone, should a signal's handler have kept
+    that from being reached."""
+
+    def __init__(self, batch: Batch[Any]) -> None:
+        self.batch = batch
+
+
+class _Loan:
+    """Memory of a ring that is lent. `end` is the position to hand back.
 
     Slices of a memoryview outlive it and cannot be counted. But slices of one that was made of a PickleBuffer (PEP 574)
-    keep what this was made of from being released: `_guard` knows whether any are left.
+    keep what this was made of from being released: `_guard` knows whether any are left. (Not those that somebody makes
+    of the guard itself, which is the `obj` of each view.)
     """
 
     def __init__(self, memory: memoryview, end: int) -> None:
@@ -233,7 +277,7 @@ class _Lease:
         self._guard, self.end = memory, end
         self.memory = memoryview(PickleBuffer(memory))
         self.endings: list[Callable[[], None]] = []  # what the batch has lent, each to be released
-        self.is_over = False
+        self.lease: Callable[[], Lease | None] = _no_lease
 
     def release(self) -> None:
         """Raises ViewInUse if something refers to the memory."""
@@ -242,3 +286,14 @@ class _Lease:
             self.endings.pop()
         release(self.memory)
         release(self._guard)
+
+
+def _no_lease() -> None:
+    return None
+
+
+def at_most(limit: int) -> int:
+    """The number. Raises ValueError for a negative one, TypeError for what is no integer."""
+    if index(limit) < 0:
+        raise ValueError(f"at most {limit} records")
+    return limit

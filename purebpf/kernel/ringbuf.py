@@ -18,10 +18,10 @@ from threading import RLock
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..errors import NotSupported, ObjectError
+from ..errors import Error, NotSupported, ObjectError, ViewInUse
 from ..formats.abi import MapFlags, MapType
 from ..formats.batch import Batch
-from ..formats.ring import Ring
+from ..formats.ring import Lease, Ring, at_most
 from ..formats.values import Codec
 from . import sys
 from .fd import FileDescriptor
@@ -42,10 +42,13 @@ class RingBuffer(Generic[Record]):
         ring.poll(), ring.consume()       a Batch, copied out of the ring, whose space has been handed back
         with ring.lease() as batch        a Batch of views into the ring, handed back at the end
 
-    Records are memoryviews of copies, and stay what they are as long as you keep them; those of a lease are released with
-    it (see Batch). With a codec (`Object.events`) they are decoded values.
+    Records are memoryviews of copies, and stay what they are as long as you keep them (a record keeps its batch, so keep
+    `bytes(record)` of a few); those of a lease are released with it (see Batch). With a codec (`Object.events`) they are
+    decoded values.
 
-    Any thread may close it: waits then end with ClosedError. `bpf_ringbuf_query` has the same numbers as the properties.
+    Threads may share it. Each record goes to one of them, and in its own order to each. Any thread may close it: waits
+    then end with ClosedError. A signal's handler may close it, too, but not read what it has interrupted.
+    `bpf_ringbuf_query` has the same numbers as the properties.
     """
 
     def __init__(self, ring_map: Map, codec: Codec | None = None) -> None:
@@ -59,16 +62,15 @@ class RingBuffer(Generic[Record]):
             )
         self.name = spec.name
         self._lock = RLock()
-        self._chunk: Batch[Record] | None = None
-        # What no iteration has given yet of the chunk. Threads may share it.
-        self._rest: Iterator[Record] = iter(())
-        self._left: Iterator[bool] = iter(())
+        self._chunk: _Chunk[Record] = _Chunk(Batch(memoryview(b""), []))
         self._sleeper = Sleeper(f"ring {self.name!r}")
         try:
             self._ring = self._open(ring_map, codec)
-        except OSError as error:
+        except BaseException as error:
             self._sleeper.close()
-            raise sys.refusal(f"mapping ring {self.name!r}", error) from error
+            if isinstance(error, OSError):
+                raise sys.refusal(f"mapping ring {self.name!r}", error) from error
+            raise
 
     def _open(self, ring_map: Map, codec: Codec | None) -> Ring:
         owned = self._sleeper.owned
@@ -107,7 +109,7 @@ class RingBuffer(Generic[Record]):
     @property
     def available(self) -> int:
         """Bytes that are reserved or committed and not yet handed back. Raises RingCorrupt."""
-        with self._sleeper.in_use():
+        with self._sleeper.in_use(), self._lock:
             return self._ring.available
 
     @property
@@ -131,7 +133,8 @@ class RingBuffer(Generic[Record]):
         return self._sleeper.wait(self._ready, timeout)
 
     def _ready(self) -> bool:
-        return length_hint(self._left) > 0 or self._ring.ready()
+        with self._lock:
+            return self._chunk.left > 0 or self._ring.ready()
 
     def consume(self, limit: int | None = None) -> Batch[Record]:
         """All that is committed now, or the first `limit` records, without waiting. Their space is handed back.
@@ -140,7 +143,17 @@ class RingBuffer(Generic[Record]):
         comes before it is returned. ViewInUse if a lease has not ended.
         """
         with self._sleeper.in_use(), self._lock:
-            return self._leftover(limit) or self._ring.consume(limit)
+            kept = self._chunk.claim()
+            wanted = None if limit is None else at_most(limit) - len(kept)
+            if wanted is not None and wanted <= 0:
+                self._chunk = _Chunk(kept[limit:])
+                return kept[:limit]
+            try:
+                batch: Batch[Record] = self._ring.consume(wanted)
+            except Error:
+                self._chunk = _Chunk(kept)
+                raise
+            return kept.then(batch) if kept else batch
 
     def poll(self, timeout: float | None = None, limit: int | None = None) -> Batch[Record]:
         """Wait, at most `timeout` seconds, and consume. Empty if there was nothing."""
@@ -153,66 +166,72 @@ class RingBuffer(Generic[Record]):
 
     @contextmanager
     def lease(self, limit: int | None = None) -> Iterator[Batch[Record]]:
-        """What is committed now, as views into the ring, whose space is handed back at the end: see Ring.lease."""
+        """What is committed now, as views into the ring, whose space is handed back at the end: see Ring.lease.
+
+        What an iteration was left with comes first, alone, and as the copy that it is.
+        """
         with self._sleeper.in_use():
             with self._lock:
-                left = self._leftover(limit)
-            if left:
-                yield left
-            else:
-                with self._ring.lease(limit) as batch:
-                    yield batch
+                left = self._chunk.left
+                kept = Lease(self.consume(left if limit is None else min(left, limit))) if left else None
+                lease = kept or self._ring.begin_lease(limit)
+            try:
+                yield lease.batch
+            except BaseException:
+                with suppress(ViewInUse):  # the traceback refers to the views
+                    self._end(lease)
+                raise
+            self._end(lease)
+
+    def _end(self, lease: Lease) -> None:
+        with self._lock:
+            self._ring.end_lease(lease)
 
     def drain(self) -> Iterator[Record]:
         """Record by record, without waiting, what is there now. What is not taken is there for the next call."""
         end = self.producer_position
-        yield from self._rest
-        while self._fetch(end):
-            yield from self._rest
+        while True:
+            chunk = self._fetch(end)
+            if chunk is None:
+                break
+            yield from chunk.records
 
     def __iter__(self) -> Iterator[Record]:
         """Records as they come, for ever. What a `break` leaves is there for the next iteration, or call."""
         while True:
-            yield from self._rest
-            if not self._fetch():
+            chunk = self._fetch()
+            if chunk is None:
                 self.wait()
+            else:
+                yield from chunk.records
 
     async def __aiter__(self) -> AsyncIterator[Record]:
         """The same on asyncio's loop; after each chunk of records other tasks get their turn."""
         from asyncio import sleep  # which takes longer to import than purebpf
 
         while True:
-            for record in self._rest:
-                yield record
-            if not self._fetch():
+            chunk = self._fetch()
+            if chunk is None:
                 await self._sleeper.wait_async(self._ready)
+            else:
+                for record in chunk.records:
+                    yield record
             await sleep(0)
 
-    def _fetch(self, end: int | None = None) -> bool:
-        """Have records in `_rest`, from before position `end`. False if there are none, or a busy one is first."""
+    def _fetch(self, end: int | None = None) -> _Chunk[Record] | None:
+        """What an iteration was left with, or records from before position `end`. None if there are none, or the first is
+        busy."""
         with self._sleeper.in_use(), self._lock:
-            if length_hint(self._left):
-                return True
-            start = self._ring.consumer_position
-            if end is not None and not 0 < (end - start) & _POSITIONS <= self.size:
-                return False
-            self._iterate(self._ring.consume(most=_CHUNK))
-            return self._ring.consumer_position != start
-
-    def _leftover(self, limit: int | None) -> Batch[Record] | None:
-        """What an iteration was left with."""
-        left = length_hint(self._left)
-        if not left or self._chunk is None:
-            return None
-        batch = self._chunk[len(self._chunk) - left :]
-        self._iterate(batch[len(batch) if limit is None else limit :])
-        return batch[:limit]
-
-    def _iterate(self, chunk: Batch[Record]) -> None:
-        """Have iterations give these records."""
-        self._chunk = chunk
-        self._left = repeat(True, len(chunk))  # one is taken for each record, which tells how many are left
-        self._rest = compress(chunk.shared(), self._left)
+            batch = self._chunk.claim()
+            if not batch:
+                start = self._ring.consumer_position
+                if end is not None and not 0 < (end - start) & _POSITIONS <= self.size:
+                    return None
+                batch = self._ring.consume(most=_CHUNK)
+                if self._ring.consumer_position == start:
+                    return None
+            self._chunk = _Chunk(batch)
+            return self._chunk
 
     def close(self) -> None:
         """Unmap the ring. Twice is harmless; records not yet consumed stay in the kernel's map.
@@ -228,6 +247,29 @@ class RingBuffer(Generic[Record]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Chunk(Generic[Record]):
+    """A batch that an iteration gives record by record. Others may claim what is left of it at any time.
+
+    For each record that is given, one of `_left` is taken, and who takes the last of them has the rest: each step is a
+    single call of C code, which no other thread or signal comes between.
+    """
+
+    def __init__(self, batch: Batch[Record]) -> None:
+        self._batch = batch
+        self._left = repeat(True, len(batch))
+        self.records = compress(batch, self._left)
+
+    @property
+    def left(self) -> int:
+        """So many have not been given."""
+        return length_hint(self._left)
+
+    def claim(self) -> Batch[Record]:
+        """Those; `records` ends."""
+        left = len(list(self._left))
+        return self._batch[len(self._batch) - left :]
 
 
 def _unmap(memory: mmap.mmap) -> None:

@@ -13,47 +13,80 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from ..errors import ClosedError
 from . import sys
 
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+_LONGEST = 86400.0  # seconds; epoll_wait takes no endless number
+
 
 class Sleeper:
-    """An epoll instance and who uses it. What is `owned` is closed when it has been closed and the last user is gone, so
-    that nothing is unmapped under a thread that reads it, or in a signal handler under the code that it interrupted."""
+    """What threads sleep on, and who uses it. What is `owned` is closed when it has been closed and the last user is gone,
+    so that nothing is unmapped under a thread that reads it, or in a signal handler under what it interrupted.
+
+    Each thread has an epoll instance of its own: of several that wait for one, an edge wakes one only.
+    """
 
     def __init__(self, what: str) -> None:
         self.owned = ExitStack()
         self._what = what
         self._lock = threading.RLock()  # a signal handler may come back here
-        self._users = 0
+        self._users: set[int] = set()
         self._closed = False
-        self._epoll = self.owned.enter_context(select.epoll())
+        self._pid = os.getpid()
+        self._watched: list[tuple[int, int]] = []
+        self._of_thread = threading.local()
+        self._epolls: list[select.epoll] = []
+        self._tasks: dict[asyncio.AbstractEventLoop, set[asyncio.Event]] = {}
 
     def watch(self, fd: int, events: int = select.EPOLLIN) -> None:
         """Have the descriptor's notifications end a wait: EPOLLIN of a ring, EPOLLOUT of a user ring."""
-        self._epoll.register(fd, events | select.EPOLLET)
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep `owned` open meanwhile. Raises ClosedError."""
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
-
-    def _enter(self) -> None:
         with self._lock:
-            self.check()
-            self._users += 1
+            self._watched.append((fd, events | select.EPOLLET))
+            for epoll in self._epolls:
+                epoll.register(*self._watched[-1])
 
-    def _leave(self) -> None:
+    def _epoll(self) -> select.epoll:
+        """The thread's own."""
+        if not hasattr(self._of_thread, "epoll"):
+            with self._lock:
+                made = select.epoll()
+                self.owned.callback(made.close)
+                for watched in self._watched:
+                    made.register(*watched)
+                self._epolls.append(made)
+                self._of_thread.epoll = made
+        found: select.epoll = self._of_thread.epoll
+        return found
+
+    def in_use(self) -> Use:
+        """Keep `owned` open meanwhile: `with sleeper.in_use():`. Raises ClosedError."""
+        return Use(self)
+
+    def enter(self, user: int) -> None:
+        """Raises ClosedError."""
+        self._users.add(user)
+        if self._closed:
+            self.leave(user)
+        self.check()
+
+    def leave(self, user: int) -> None:
+        """Twice is harmless."""
+        self._users.discard(user)
+        if self._closed:
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
         with self._lock:
-            self._users -= 1
-            if self._closed and not self._users:
+            # After a fork they are the parent's users, and its epoll instances.
+            if not self._users or self._pid != os.getpid():
                 self.owned.close()
 
     def check(self) -> None:
@@ -72,33 +105,40 @@ class Sleeper:
                 sys.full_barrier()
                 if ready():
                     return True
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                left = _LONGEST if deadline is None else deadline - time.monotonic()
+                if left <= 0:
                     return False
-                self._epoll.poll(left)
+                self._epoll().poll(min(left, _LONGEST))
                 self.check()
 
     async def wait_async(self, ready: Callable[[], bool]) -> None:
         """The same for asyncio, without a time limit: cancel it, or use asyncio.wait_for."""
         with self.in_use():
             while True:
+                epoll = self._epoll()
                 sys.full_barrier()
                 if ready():
                     return
-                await self._notified()
-                self._epoll.poll(0)  # takes the notification, or the descriptor would stay readable
+                await self._notified(epoll)
+                epoll.poll(0)  # takes the notification, or the descriptor would stay readable
                 self.check()
 
-    async def _notified(self) -> None:
+    async def _notified(self, epoll: select.epoll) -> None:
+        """A loop has one reader for a descriptor, which is for all its tasks."""
         import asyncio  # which only its users have paid for
 
-        loop = asyncio.get_running_loop()
-        notified = asyncio.Event()
-        loop.add_reader(self._epoll.fileno(), notified.set)
+        loop, notified = asyncio.get_running_loop(), asyncio.Event()
+        tasks = self._tasks.setdefault(loop, set())
+        if not tasks:
+            loop.add_reader(epoll.fileno(), _set_all, tasks)
+        tasks.add(notified)
         try:
             await notified.wait()
         finally:
-            loop.remove_reader(self._epoll.fileno())
+            tasks.remove(notified)
+            if not tasks:
+                loop.remove_reader(epoll.fileno())
+                del self._tasks[loop]
 
     def close(self) -> None:
         """End all waits. Twice is harmless."""
@@ -106,13 +146,41 @@ class Sleeper:
             if self._closed:
                 return
             self._closed = True
-            if self._users:
+            if self._users and self._pid == os.getpid():
                 self._wake()
-            else:
-                self.owned.close()
+            self._close_if_unused()
 
     def _wake(self) -> None:
-        """Nothing else makes epoll_wait return in all threads: a pipe that can be written to."""
+        """What makes epoll_wait return in all threads: a pipe that can be written to."""
         for end in os.pipe():
             self.owned.callback(os.close, end)
-        self._epoll.register(end, select.EPOLLOUT)
+        for epoll in self._epolls:
+            epoll.register(end, select.EPOLLOUT)
+
+
+def _set_all(tasks: set[asyncio.Event]) -> None:
+    for task in tasks:
+        task.set()
+
+
+class Use:
+    """One use of what a Sleeper owns. It ends with its `with` block, or where a signal's handler keeps that from being
+    reached, with the object."""
+
+    _sleeper: Sleeper | None = None
+
+    def __init__(self, sleeper: Sleeper) -> None:
+        self._sleeper = sleeper
+        sleeper.enter(id(self))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__del__()
+
+    def __del__(self) -> None:
+        if self._sleeper:
+            self._sleeper.leave(id(self))
