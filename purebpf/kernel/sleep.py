@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from ..errors import ClosedError
 from . import sys
@@ -38,7 +39,7 @@ class Sleeper:
         self.owned = ExitStack()
         self._what = what
         self._lock = threading.RLock()  # a signal handler may come back here
-        self._users: set[int] = set()
+        self._users: dict[int, ref[Use]] = {}
         self._closed = False
         self._pid = os.getpid()
         self._watched: list[tuple[int, int]] = []
@@ -70,24 +71,24 @@ class Sleeper:
         """Keep `owned` open meanwhile: `with sleeper.in_use():`. Raises ClosedError."""
         return Use(self)
 
-    def enter(self, user: int) -> None:
+    def enter(self, user: Use) -> None:
         """Raises ClosedError."""
-        self._users.add(user)
+        self._users[id(user)] = ref(user)
         if self._closed:
             self.leave(user)
         self.check()
 
-    def leave(self, user: int) -> None:
-        """Twice is harmless."""
-        self._users.discard(user)
+    def leave(self, user: Use) -> None:
+        """Close what is owned, if that waits for this user."""
+        self._users.pop(id(user), None)
         if self._closed:
-            self._close_if_unused()
+            with self._lock:
+                if not self._is_used():
+                    self.owned.close()
 
-    def _close_if_unused(self) -> None:
-        with self._lock:
-            # After a fork they are the parent's users, and its epoll instances.
-            if not self._users or self._pid != os.getpid():
-                self.owned.close()
+    def _is_used(self) -> bool:
+        """After a fork the users are the parent's. Some may be gone and never have left: see Use."""
+        return self._pid == os.getpid() and any(user() is not None for user in self._users.values())
 
     def check(self) -> None:
         """Raises ClosedError."""
@@ -146,9 +147,10 @@ class Sleeper:
             if self._closed:
                 return
             self._closed = True
-            if self._users and self._pid == os.getpid():
+            if self._is_used():
                 self._wake()
-            self._close_if_unused()
+            else:
+                self.owned.close()
 
     def _wake(self) -> None:
         """What makes epoll_wait return in all threads: a pipe that can be written to."""
@@ -164,14 +166,12 @@ def _set_all(tasks: set[asyncio.Event]) -> None:
 
 
 class Use:
-    """One use of what a Sleeper owns. It ends with its `with` block, or where a signal's handler keeps that from being
-    reached, with the object."""
-
-    _sleeper: Sleeper | None = None
+    """One use of what a Sleeper owns. It ends with its `with` block; or with the object, where a signal's handler raises
+    before that block is entered or left."""
 
     def __init__(self, sleeper: Sleeper) -> None:
         self._sleeper = sleeper
-        sleeper.enter(id(self))
+        sleeper.enter(self)
 
     def __enter__(self) -> None:
         pass
@@ -179,8 +179,4 @@ class Use:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__del__()
-
-    def __del__(self) -> None:
-        if self._sleeper:
-            self._sleeper.leave(id(self))
+        self._sleeper.leave(self)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import signal
 import struct
 import threading
 import time
@@ -120,6 +122,48 @@ def test_the_ways_of_reading_share_one_order(sender: Sender) -> None:
     assert seen == list(range(100))
     assert not ring.consume()
     assert not ring.poll(0)
+
+
+def test_an_iterator_that_is_kept_gives_nothing_that_another_call_has_given(sender: Sender) -> None:
+    sender.send(20)
+    ring = sender.ring
+    kept = iter(ring)
+    seen = numbers([next(kept)])
+    seen += numbers(ring.consume(5))
+    seen += numbers([next(kept)])
+    seen += numbers(ring.consume())
+    sender.send(3)
+    seen += numbers([next(kept)])
+    for record in ring.drain():
+        seen += numbers([record])
+        seen += numbers(ring.consume(1))
+    assert seen == list(range(23))
+
+
+def test_a_final_consume_has_all_that_iterations_left(sender: Sender) -> None:
+    sender.send(10)
+    assert numbers([next(iter(sender.ring))]) == [0]
+    sender.send(10)
+    assert numbers(sender.ring.consume()) == list(range(1, 20))
+
+
+@pytest.mark.parametrize("limit", [-1, -(2**40)])
+def test_a_negative_number_of_records_is_refused(sender: Sender, limit: int) -> None:
+    sender.send(3)
+    for call in (sender.ring.consume, lambda n: sender.ring.poll(0, n), lambda n: sender.ring.lease(n).__enter__()):
+        with pytest.raises(ValueError, match="at most"):
+            call(limit)
+    assert not sender.ring.consume(0)
+    assert not sender.ring.poll(10, 0)
+    assert len(sender.ring.consume()) == 3
+
+
+def test_a_wait_may_be_endless_in_other_words(sender: Sender) -> None:
+    timer = threading.Timer(0.05, sender.send, [1])
+    timer.start()
+    assert sender.ring.wait(math.inf)
+    assert sender.ring.wait(-1)
+    timer.join()
 
 
 def test_a_poll_waits_for_the_first_record(sender: Sender) -> None:
@@ -266,6 +310,141 @@ def test_threads_that_share_a_reader_get_each_record_once(sender: Sender) -> Non
     assert sorted(seen) == list(range(4000 - sender.obj.globals.lost))
 
 
+@pytest.mark.parametrize(
+    "ways", [("consume", "iterate"), ("lease", "consume"), ("lease", "lease"), ("iterate", "iterate")]
+)
+def test_threads_that_read_in_different_ways_get_each_record_once(sender: Sender, ways: tuple[str, str]) -> None:
+    seen: list[int] = []
+
+    def take(way: str) -> None:
+        while not done.is_set():
+            try:
+                if way == "lease":
+                    with sender.ring.lease(7) as batch:
+                        got = [n for (n,) in batch.unpack("=I")]
+                elif way == "iterate":
+                    got = numbers(sender.ring.drain())
+                else:
+                    got = numbers(sender.ring.consume(5))
+            except purebpf.ViewInUse:
+                continue  # the other one has a lease
+            seen.extend(got)
+
+    done = threading.Event()
+    threads = [threading.Thread(target=take, args=[way]) for way in ways]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        sender.send(20)
+    deadline = time.monotonic() + 10
+    while len(seen) + sender.obj.globals.lost < 6000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(seen) == list(range(6000 - sender.obj.globals.lost))
+
+
+def test_each_of_several_waiting_threads_is_woken(sender: Sender) -> None:
+    seen: list[int] = []
+    threads = [threading.Thread(target=lambda: seen.extend(numbers(sender.ring.poll(10, 1)))) for _ in range(3)]
+    begin = time.monotonic()
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    sender.send(3)
+    for thread in threads:
+        thread.join(20)
+    assert sorted(seen) == [0, 1, 2]
+    assert time.monotonic() - begin < 5
+
+
+@pytest.fixture
+def alarms() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Have a function called as the handler of a signal, again and again."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(handler: Callable[[], None]) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: handler())
+        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.00013)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_handler_that_reads_gets_no_record_twice(sender: Sender, alarms: Any) -> None:
+    seen: list[int] = []
+    refused: list[str] = []
+
+    def handler() -> None:
+        try:
+            got = numbers(sender.ring.consume(3))
+        except purebpf.Error as error:
+            refused.append(str(error))
+        else:
+            seen.extend(got)
+
+    alarms(handler)
+    for _ in range(500):
+        sender.send(20)
+        seen.extend(numbers(sender.ring.consume(15)))
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    seen.extend(numbers(sender.ring.consume()))
+    assert all("signal handler" in error for error in refused)
+    assert sorted(seen) == list(range(10_000 - sender.obj.globals.lost))
+
+
+@pytest.mark.usefixtures("alarms")
+@pytest.mark.parametrize("way", ["wait", "consume", "lease"])
+def test_handlers_that_raise_leave_a_reader_that_works_and_closes(sender: Sender, way: str) -> None:
+    class Stop(BaseException):
+        pass
+
+    def handler() -> None:
+        raise Stop
+
+    def read() -> None:
+        if way == "wait":
+            sender.ring.wait(0)
+        elif way == "consume":
+            sender.ring.consume(1)
+        else:
+            with sender.ring.lease(1):
+                pass
+
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(300):
+        try:
+            signal.signal(signal.SIGALRM, lambda *_: handler())
+            signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 97 * 3e-6)
+            for _ in range(10_000):
+                read()
+        except Stop:
+            pass
+    sender.send(5)
+    assert len(sender.ring.consume()) == 5
+    sender.ring.close()
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
+def test_a_child_that_closes_leaves_the_parent_asleep(sender: Sender) -> None:
+    thread = threading.Thread(target=sender.ring.wait, args=[1.0])
+    thread.start()
+    time.sleep(0.1)
+    spent = time.thread_time()
+    child = os.fork()
+    if child == 0:
+        sender.ring.close()
+        time.sleep(0.5)
+        os._exit(0)
+    begin = time.process_time()
+    os.waitpid(child, 0)
+    assert time.process_time() - begin < 0.2
+    assert time.thread_time() - spent < 1
+    thread.join()
+
+
 class TestAsync:
     """On asyncio's loop."""
 
@@ -298,6 +477,44 @@ class TestAsync:
         sender.send(10)
         assert asyncio.run(first()) == 0
         assert numbers(sender.ring.consume()) == list(range(1, 10))
+
+    def test_several_tasks_share_the_records(self, sender: Sender) -> None:
+        seen: list[int] = []
+
+        async def take() -> None:
+            async for record in sender.ring:
+                seen.extend(numbers([record]))
+
+        async def all_of_them() -> None:
+            first, second = asyncio.create_task(take()), asyncio.create_task(take())
+            await asyncio.sleep(0.05)
+            sender.send(10)
+            await asyncio.sleep(0.05)
+            second.cancel()
+            await asyncio.sleep(0.05)
+            sender.send(10)
+            await asyncio.sleep(0.05)
+            third = asyncio.create_task(take())
+            await asyncio.sleep(0.05)
+            sender.ring.close()
+            ended = await asyncio.wait_for(asyncio.gather(first, second, third, return_exceptions=True), 10)
+            assert [type(e) for e in ended] == [purebpf.ClosedError, asyncio.CancelledError, purebpf.ClosedError]
+
+        asyncio.run(all_of_them())
+        assert sorted(seen) == list(range(20))
+
+    def test_another_read_takes_what_a_suspended_loop_has_not(self, sender: Sender) -> None:
+        async def both() -> list[int]:
+            seen: list[int] = []
+            async for record in sender.ring:
+                seen += numbers([record])
+                seen += numbers(sender.ring.consume(2))
+                if len(seen) >= 9:
+                    break
+            return seen
+
+        sender.send(9)
+        assert asyncio.run(both()) == list(range(9))
 
     def test_cancelling_and_closing_end_it(self, sender: Sender) -> None:
         async def take() -> None:
