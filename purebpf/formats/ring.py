@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import index
+from types import TracebackType
 from typing import Any
 from weakref import ref
 
@@ -116,7 +117,7 @@ class Ring:
         self._fence = fence
         self._codec = codec
         self._loan: _Loan | None = None
-        self._is_taken = False
+        self.turn: Callable[[], object] = _nobody
 
     @property
     def consumer_position(self) -> int:
@@ -149,7 +150,7 @@ class Ring:
         raised by the next. In the same way raises ObjectError for a record that is shorter than its type, and skips it.
         Raises Error in a signal handler that has interrupted a call: between its steps the ring cannot be read.
         """
-        with self._turn():
+        with _Turn(self):
             start = self._settled()
             memory, walked = self._take(start, limit, most)
             batch: Batch[Any] = Batch(memory, walked.pieces, self._codec).copy()
@@ -176,7 +177,7 @@ class Ring:
 
     def begin_lease(self, limit: int | None = None) -> Lease:
         """The first half of `lease`. It ends at the latest when nothing refers to the Lease."""
-        with self._turn():
+        with _Turn(self):
             start = self._settled()
             memory, walked = self._take(start, limit, ENDLESS)
             self._loan = _Loan(memory, start + walked.taken)
@@ -186,23 +187,10 @@ class Ring:
 
     def end_lease(self, lease: Lease) -> None:
         """The second half."""
-        with self._turn():
+        with _Turn(self):
             if self._loan and self._loan.lease() is lease:
-                self._loan.lease = _no_lease
+                self._loan.lease = _nobody
                 self._settled()
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if self._is_taken:
-            raise Error(
-                "the ring is being read by the code that this signal handler interrupted",
-                hint="have the handler set a flag, and read the ring where you otherwise do",
-            )
-        self._is_taken = True
-        try:
-            yield
-        finally:
-            self._is_taken = False
 
     def _take(self, start: int, limit: int | None, most: int) -> tuple[memoryview, Walked]:
         walked = self._walk(start, ENDLESS if limit is None else at_most(limit), most)
@@ -255,6 +243,28 @@ class Ring:
             view.release()
 
 
+class _Turn:
+    """Held while positions move. It ends with its `with` block; or with the object, where a signal's handler raises just
+    when that block is entered or left."""
+
+    def __init__(self, ring: Ring) -> None:
+        if ring.turn() is not None:
+            raise Error(
+                "the ring is being read already, by another thread or by the code that this signal handler interrupted",
+                hint="have the handler set a flag, and read the ring where you otherwise do",
+            )
+        self._ring = ring
+        ring.turn = ref(self)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ring.turn = _nobody
+
+
 class Lease:
     """A batch of views into the ring, until `Ring.end_lease`, or until it is gone, should a signal's handler have kept
     that from being reached."""
@@ -277,7 +287,7 @@ class _Loan:
         self._guard, self.end = memory, end
         self.memory = memoryview(PickleBuffer(memory))
         self.endings: list[Callable[[], None]] = []  # what the batch has lent, each to be released
-        self.lease: Callable[[], Lease | None] = _no_lease
+        self.lease: Callable[[], Lease | None] = _nobody
 
     def release(self) -> None:
         """Raises ViewInUse if something refers to the memory."""
@@ -288,7 +298,7 @@ class _Loan:
         release(self._guard)
 
 
-def _no_lease() -> None:
+def _nobody() -> None:
     return None
 
 
