@@ -1,12 +1,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help trace-exec test lint bpf bpf-check bench fuzz stress clean
+.PHONY: help trace-exec test lint bpf bpf-check bench fuzz fuzz-coverage stress clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 trace-exec: $(VENV)/run ## print each exec on this machine; options: make trace-exec ARGS="--json --duration 5"
 	@if [ "$$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then \
@@ -34,8 +35,12 @@ bpf-check: ## compile bpf/ afresh and compare with the committed objects
 bench: $(VENV)/dev ## measure start-up, the ring and memory against libbpf in C and BCC; parts: make bench ARGS=ring
 	$(VENV)/bin/python tests/bench/bench.py $(ARGS)
 
-fuzz: $(VENV)/dev ## 100,000 mutated objects through the pure code (about ten minutes)
-	$(VENV)/bin/python tests/fuzz/fuzz.py prebuilt/*.o $(ARGS)
+fuzz: $(VENV)/dev ## damaged objects, then damaged rings, through the pure code; for how long: make fuzz SECONDS=60
+	$(VENV)/bin/python tests/fuzz/fuzz.py prebuilt/*.o --seconds $$(( ($(SECONDS) + 1) / 2 )) $(ARGS)
+	$(VENV)/bin/python tests/fuzz/fuzz_ring.py --seconds $$(( ($(SECONDS) + 1) / 2 )) $(ARGS)
+
+fuzz-coverage: $(VENV)/dev ## the ring parser with inputs found by coverage (needs atheris, which has wheels for CPython 3.11 to 3.13)
+	$(VENV)/bin/python tests/fuzz/atheris_ring.py --seconds $(SECONDS) $(ARGS)
 
 stress: $(VENV)/dev ## 100 million records from producers on every CPU, each one checked (about five minutes; needs root and clang)
 	$(VENV)/bin/python tests/stress/stress.py $(ARGS)

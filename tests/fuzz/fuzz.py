@@ -1,6 +1,6 @@
 """Mutated objects through all of the pure code: only ObjectError may come out, in bounded time and memory.
 
-    python tests/fuzz/fuzz.py OBJECT… [--count N] [--seed S]
+    python tests/fuzz/fuzz.py OBJECT… [--count N | --seconds S] [--seed S]
 
 Half of the mutations go anywhere in the file; half are aimed at a section: types, relocations, symbols, headers.
 A failure prints the seed of its input, which `--seed S --count 1` runs again.
@@ -18,6 +18,8 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from budget import add_options, seeds
 
 import purebpf
 from purebpf.formats import btf_c, disasm, elf, link
@@ -97,13 +99,13 @@ def attempt(original: bytes, places: list[tuple[int, int]], seed: int) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("objects", nargs="+", type=Path)
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=0)
+    add_options(parser, count=100_000)
     options = parser.parse_args()
     sources = [(path, path.read_bytes()) for path in options.objects]
     known = [(path, data, sections(data)) for path, data in sources]
-    slowest, failures = 0.0, 0
-    for seed in range(options.seed, options.seed + options.count):
+    slowest, failures, count = 0.0, 0, 0
+    for seed in seeds(options):
+        count += 1
         path, data, places = known[seed % len(known)]
         seconds, wrong = attempt(data, places, seed)
         slowest = max(slowest, seconds)
@@ -111,7 +113,7 @@ def main() -> None:
             failures += 1
             print(f"seed {seed}, {path}:\n{wrong}", flush=True)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{options.count} inputs, {failures} failures, slowest {slowest:.2f} s, {memory >> 10} MB at most")
+    print(f"{count} inputs, {failures} failures, slowest {slowest:.2f} s, {memory >> 10} MB at most")
     sys.exit(bool(failures) or memory > LARGEST)
 
 
