@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from .kernel import attach_target, bpffs, maps, probe, verifier
 from .kernel import btf as kernel_btf
 from .kernel.attach import Link
 from .kernel.globals import Globals
-from .kernel.maps import Map
+from .kernel.maps import ArrayMap, Map
 from .kernel.program import Program
 from .kernel.ringbuf import RingBuffer
 from .kernel.sys import require_supported
@@ -146,14 +147,17 @@ class Object:
                     self.failures[name] = error
         return links
 
-    def ring(self, name: str) -> RingBuffer[memoryview]:
-        """Read the RINGBUF map of this name, as bytes. Closed with the object. Raises ObjectError if there is none."""
-        return self.own(RingBuffer(self._map(name)))
+    def ring(self, name: str, *, lost: str = "") -> RingBuffer[memoryview]:
+        """Read the RINGBUF map of this name, as bytes. Closed with the object. Raises ObjectError if there is none.
 
-    def events(self, name: str, type: str | None = None) -> RingBuffer[Any]:
+        `lost` is what the programs count in when they find the ring full: a global variable, or an array, per CPU or not.
+        """
+        return self.own(RingBuffer(self._map(name), lost=self._counter(lost)))
+
+    def events(self, name: str, type: str | None = None, *, lost: str = "") -> RingBuffer[Any]:
         """Read the RINGBUF map of this name as values: of the struct `type`, or of the type that the map declares.
 
-        Members are attributes. Closed with the object. Raises ObjectError if the object has no such map or type.
+        Members are attributes. As `ring` otherwise; raises ObjectError, too, if the object has no such type.
         """
         spec = self._map(name).spec
         if type is None and not (spec.value_type and spec.btf):
@@ -162,7 +166,18 @@ class Object:
                 hint=f'name their struct: events({name!r}, "event"); or use ring({name!r}), and decode bytes',
             )
         found = codec(spec.btf, spec.value_type) if type is None and spec.btf else self.spec.struct(type or "")
-        return self.own(RingBuffer(self._map(name), found))
+        return self.own(RingBuffer(self._map(name), found, lost=self._counter(lost)))
+
+    def _counter(self, name: str) -> Callable[[], Any] | None:
+        """Reads a count, or a list of counts."""
+        if not name:
+            return None
+        if name in self.spec.variables:
+            return partial(getattr, self.globals, name)
+        counts = self._map(name)
+        if not isinstance(counts, ArrayMap):
+            raise ObjectError(f"map {name!r} counts nothing: it takes an array, or a global variable")
+        return partial(counts.__getitem__, 0)
 
     def user_ring(self, name: str) -> UserRingBuffer:
         """Write to the USER_RINGBUF map of this name. Closed with the object. Raises ObjectError if there is none."""

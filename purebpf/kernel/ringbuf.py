@@ -51,7 +51,7 @@ class RingBuffer(Generic[Record]):
     `bpf_ringbuf_query` has the same numbers as the properties.
     """
 
-    def __init__(self, ring_map: Map, codec: Codec | None = None) -> None:
+    def __init__(self, ring_map: Map, codec: Codec | None = None, lost: Callable[[], Any] | None = None) -> None:
         spec = ring_map.spec
         if spec.type != MapType.RINGBUF:
             raise ObjectError(f"map {spec.name!r} is no ring buffer")
@@ -60,7 +60,7 @@ class RingBuffer(Generic[Record]):
                 f"ring {spec.name!r} overwrites its oldest records (BPF_F_RB_OVERWRITE): they may change while they are read",
                 hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
             )
-        self.name = spec.name
+        self.name, self._lost = spec.name, lost
         self._lock = RLock()
         self._chunk: _Chunk[Record] = _Chunk(Batch(memoryview(b""), []))
         self._sleeper = Sleeper(f"ring {self.name!r}")
@@ -116,6 +116,20 @@ class RingBuffer(Generic[Record]):
     def fill(self) -> float:
         """`available` as a part of `size`, 0.0 to 1.0."""
         return self.available / self.size
+
+    @property
+    def lost(self) -> int:
+        """Records that found the ring full, as the programs count them: the kernel does not. See Object.ring.
+
+        Raises ObjectError if the reader was not told where they count.
+        """
+        if self._lost is None:
+            raise ObjectError(
+                f"ring {self.name!r}: only the programs know what is lost",
+                hint=f'say where they count it: ring({self.name!r}, lost="lost")',
+            )
+        counts = self._lost()
+        return sum(counts) if isinstance(counts, list) else int(counts)
 
     def fileno(self) -> int:
         """A descriptor for selectors, poll and epoll: readable, once the kernel has notified, while there are records.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ring_sender import SOURCE, Sender
 
 import purebpf
 
@@ -66,3 +67,9 @@ def bpffs(tmp_path: Path) -> Iterator[Path]:
         yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
+
+
+@pytest.fixture
+def sender(build: Callable[[str], purebpf.ObjectSpec]) -> Iterator[Sender]:
+    with purebpf.load(build(SOURCE)) as obj:
+        yield Sender(obj)
