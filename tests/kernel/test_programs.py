@@ -82,11 +82,12 @@ def test_the_ids_of_its_maps_are_those_of_the_objects(obj: purebpf.Object) -> No
 
 def test_runs_are_counted_while_statistics_are_on(obj: purebpf.Object) -> None:
     program, comm = obj.programs["nothing"], Path("/proc/self/comm")
+    name = comm.read_bytes().rstrip()
     with program.attach():
         with run_statistics():
-            comm.write_bytes(comm.read_bytes())
+            comm.write_bytes(name)
         counted = program.info()
-        comm.write_bytes(comm.read_bytes())
+        comm.write_bytes(name)
         assert program.info().run_count == counted.run_count >= 1
     assert counted.run_time_ns > 0
     assert counted.recursion_misses == 0

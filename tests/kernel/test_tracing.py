@@ -86,7 +86,7 @@ def run(build: Callable[[str], purebpf.ObjectSpec]) -> Iterator[Run]:
 def rename() -> None:
     """Pass the tracepoint task_rename, once."""
     comm = Path("/proc/self/comm")
-    comm.write_bytes(comm.read_bytes())
+    comm.write_bytes(comm.read_bytes().rstrip())  # it is read with a line's end
 
 
 def burn() -> None:
