@@ -10,14 +10,26 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Union
 
+from ..errors import RingCorrupt
 from .values import Codec
 
 HEADER = 8
+POSITIONS = (1 << 64) - 1  # they wrap
 
 
 def stride(length: int) -> int:
     """Bytes from the header of a record to the next one's, which stands at a multiple of 8."""
     return (length + HEADER + 7) & ~7
+
+
+def occupied(size: int, consumer: int, producer: int) -> int:
+    """Bytes between the positions of a ring. Raises RingCorrupt for those that cannot be."""
+    found = (producer - consumer) & POSITIONS
+    if found > size or consumer % HEADER or producer % HEADER:
+        raise RingCorrupt(
+            f"ring of {size} bytes: consumer position {consumer:#x} and producer position {producer:#x} cannot both be true"
+        )
+    return found
 
 
 class Uniform:

@@ -34,13 +34,11 @@ from weakref import ref
 
 from ..errors import Error, ObjectError, RingCorrupt, ViewInUse
 from .batch import Batch, release
-from .pieces import HEADER, stride
+from .pieces import HEADER, POSITIONS, occupied, stride
 from .values import Codec
 from .walk import BUSY, DISCARD, ENDLESS, LENGTH, Walk, Walked, unusable
 
 __all__ = ["BUSY", "DISCARD", "HEADER", "LENGTH", "Lease", "Ring", "at_most", "no_fence", "records"]
-
-_POSITIONS = (1 << 64) - 1
 
 
 def no_fence() -> None:
@@ -62,8 +60,8 @@ def records(
     area = _Area(memoryview(data))
     start = consumer & area.size - 1
     most = ENDLESS if limit is None else at_most(limit)
-    walked = area.walk(consumer, area.available(consumer, producer), most)
-    return Batch(area.data[start : start + walked.taken], walked.pieces), (consumer + walked.taken) & _POSITIONS
+    walked = area.walk(consumer, occupied(area.size, consumer, producer), most)
+    return Batch(area.data[start : start + walked.taken], walked.pieces), (consumer + walked.taken) & POSITIONS
 
 
 class _Area:
@@ -75,16 +73,6 @@ class _Area:
             raise RingCorrupt(f"a data area of {len(data)} bytes is not twice a power of two")
         self.data = data
         self.headers = data.cast("B").cast("I")
-
-    def available(self, consumer: int, producer: int) -> int:
-        """Bytes between the positions. Raises RingCorrupt for those that cannot be."""
-        available = (producer - consumer) & _POSITIONS
-        if available > self.size or consumer % HEADER or producer % HEADER:
-            raise RingCorrupt(
-                f"ring of {self.size} bytes: consumer position {consumer:#x} and producer position {producer:#x}"
-                " cannot both be true"
-            )
-        return available
 
     def walk(self, consumer: int, available: int, limit: int, most: int = ENDLESS, least: int = 0) -> Walked:
         """From the consumer position on: see Walk. Raises RingCorrupt if there is nothing but a damaged record."""
@@ -132,12 +120,12 @@ class Ring:
     @property
     def available(self) -> int:
         """Bytes that are reserved and not yet handed back, as bpf_ringbuf_query(BPF_RB_AVAIL_DATA) tells. RingCorrupt."""
-        return self._area.available(self._consumer[0], self._producer[0])
+        return occupied(self.size, self._consumer[0], self._producer[0])
 
     def ready(self) -> bool:
         """Is there a committed or discarded record to take? Raises RingCorrupt as `consume` does."""
         consumer = self._consumer[0]
-        if not self._area.available(consumer, self._producer[0]):
+        if not occupied(self.size, consumer, self._producer[0]):
             return False
         self._fence()
         return self._area.headers[(consumer & self.size - 1) >> 2] < BUSY
@@ -198,7 +186,7 @@ class Ring:
         return self._area.data[begin : begin + walked.taken], walked
 
     def _walk(self, start: int, limit: int, most: int) -> Walked:
-        available = self._area.available(start, self._producer[0])
+        available = occupied(self.size, start, self._producer[0])
         if not available:
             return Walked([], 0)
         self._fence()
@@ -232,7 +220,7 @@ class Ring:
 
     def _hand_back(self, position: int) -> None:
         self._fence()
-        self._consumer[0] = position & _POSITIONS
+        self._consumer[0] = position & POSITIONS
 
     def release(self) -> None:
         """Let go of the buffers, so that they can be unmapped when nothing of a lease is left."""

@@ -45,7 +45,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..errors import ClosedError, ObjectError
-from .pieces import HEADER, stride
+from .pieces import HEADER, POSITIONS, stride
 from .ring import BUSY, DISCARD, LENGTH, Ring
 
 NO_WAKEUP, FORCE_WAKEUP = 1, 2  # BPF_RB_NO_WAKEUP, BPF_RB_FORCE_WAKEUP
@@ -53,7 +53,6 @@ LARGEST = (1 << 32) // 4 - 1  # bytes of payload: RINGBUF_MAX_RECORD_SZ
 EAGAIN, EINVAL = 11, 22  # Linux's, wherever this runs
 _PAGES_BEFORE_DATA = 3
 _SMALLEST_PAGE = 4096
-_POSITIONS = (1 << 64) - 1
 _PRODUCER, _PENDING = 0, 1  # the 8-byte words of the producer page
 
 
@@ -75,7 +74,7 @@ class SimulatedRing:
             raise ObjectError(f"a ring of {size} bytes: it must be a power of two, and at least {HEADER}")
         if not _is_power_of_two(page_size) or page_size < _SMALLEST_PAGE:
             raise ObjectError(f"a page of {page_size} bytes: it must be a power of two, and at least {_SMALLEST_PAGE}")
-        if start % HEADER or not 0 <= start <= _POSITIONS:
+        if start % HEADER or not 0 <= start <= POSITIONS:
             raise ObjectError(f"start position {start:#x}: it must be a multiple of {HEADER} from 0 to 2**64")
         self.size, self.page_size = size, page_size
         self.consumer_page, self.producer_page = bytearray(page_size), bytearray(page_size)
@@ -120,7 +119,7 @@ class SimulatedRing:
         0 for any other flag. The numbers are unsigned 64-bit ones: a false consumer position makes 0 a large one.
         """
         consumer, producer = self._consumer[0], self._producer[_PRODUCER]
-        answers = {0: (producer - consumer) & _POSITIONS, 1: self.size, 2: consumer, 3: producer}
+        answers = {0: (producer - consumer) & POSITIONS, 1: self.size, 2: consumer, 3: producer}
         return answers.get(flag, 0)
 
     def _reserve(self, length: int) -> int | None:
@@ -135,21 +134,21 @@ class SimulatedRing:
         page = _PAGES_BEFORE_DATA + self._offset(position) // self.page_size
         self._put_header(position, 0, BUSY | length)
         self._put_header(position, 1, page)
-        self._producer[_PRODUCER] = (position + need) & _POSITIONS
+        self._producer[_PRODUCER] = (position + need) & POSITIONS
         return position
 
     def _oldest_busy(self) -> int:
         """The position of the oldest record that is busy; the producer position if none is."""
         producer, pending = self._producer[_PRODUCER], self._producer[_PENDING]
-        while 0 < (producer - pending) & _POSITIONS <= self.size:
+        while 0 < (producer - pending) & POSITIONS <= self.size:
             word = self._headers[self._offset(pending) // 4]
             if word & BUSY:
                 break
-            pending = (pending + stride(word & LENGTH)) & _POSITIONS
+            pending = (pending + stride(word & LENGTH)) & POSITIONS
         return pending
 
     def _has_room(self, begin: int, end: int) -> bool:
-        return (end - begin) & _POSITIONS <= self.size - 1
+        return (end - begin) & POSITIONS <= self.size - 1
 
     def _commit(self, position: int, discard: int, flags: int) -> bool:
         """Publish the record; `discard` is DISCARD or 0. Is the consumer woken?"""

@@ -32,11 +32,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import ClosedError, Error, ObjectError, RingCorrupt
-from .pieces import HEADER, stride
+from .pieces import HEADER, POSITIONS, occupied, stride
 from .ring import BUSY, DISCARD, no_fence
 
 _Made = TypeVar("_Made")
-_POSITIONS = (1 << 64) - 1
 _LARGEST_DYNPTR = (1 << 24) - 1  # DYNPTR_MAX_SIZE, kernel/bpf/helpers.c
 
 
@@ -75,7 +74,7 @@ class UserRing:
     @property
     def available(self) -> int:
         """Bytes that are reserved or committed and not yet drained. Raises ClosedError, RingCorrupt."""
-        return self._alone(lambda: self._undrained(self._producer[0]))
+        return self._alone(lambda: occupied(self.size, self._consumer[0], self._producer[0]))
 
     def fits(self, length: int) -> bool:
         """Is there room for a record of `length` bytes now? Raises as `reserve` does."""
@@ -155,27 +154,17 @@ class UserRing:
         if not 0 <= length <= self.largest:
             raise ObjectError(f"a record of {length} bytes: this ring takes 0 to {self.largest}")
         start = self._producer[0]
-        if self._undrained(start) + stride(length) > self.size:
+        if occupied(self.size, self._consumer[0], start) + stride(length) > self.size:
             return None
         self._fence()
         return start
-
-    def _undrained(self, producer: int) -> int:
-        consumer = self._consumer[0]
-        undrained = (producer - consumer) & _POSITIONS
-        if undrained > self.size or consumer % HEADER or producer % HEADER:
-            raise RingCorrupt(
-                f"user ring of {self.size} bytes: consumer position {consumer:#x} and producer position {producer:#x}"
-                " cannot both be true"
-            )
-        return undrained
 
     def _publish(self, start: int, length: int, word: int) -> None:
         at = (start & self.size - 1) >> 2
         self._headers[at + 1] = 0
         self._headers[at] = word
         self._fence()
-        self._producer[0] = (start + stride(length)) & _POSITIONS
+        self._producer[0] = (start + stride(length)) & POSITIONS
 
     def _write(self, position: int, payload: bytearray | memoryview) -> None:
         begin = (position + HEADER) & self.size - 1  # where the kernel looks, too; it may run into the second mapping

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 from ..errors import Error, NotSupported, ObjectError, ViewInUse
 from ..formats.abi import MapFlags, MapType
 from ..formats.batch import Batch
+from ..formats.pieces import POSITIONS
 from ..formats.ring import Lease, Ring, at_most
 from ..formats.values import Codec
 from . import sys
@@ -30,7 +31,6 @@ from .sleep import Sleeper
 
 Record = TypeVar("Record")
 _CHUNK = 1 << 16  # bytes that an iteration copies at once: what it makes of them stays in the CPU's cache
-_POSITIONS = (1 << 64) - 1
 
 
 class RingBuffer(Generic[Record]):
@@ -239,7 +239,7 @@ class RingBuffer(Generic[Record]):
             batch = self._chunk.claim()
             if not batch:
                 start = self._ring.consumer_position
-                if end is not None and not 0 < (end - start) & _POSITIONS <= self.size:
+                if end is not None and not 0 < (end - start) & POSITIONS <= self.size:
                     return None
                 batch = self._ring.consume(most=_CHUNK)
                 if self._ring.consumer_position == start:
