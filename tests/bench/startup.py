@@ -113,18 +113,20 @@ def peak_memory(pid: int) -> float:
         return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
-def best(command: list[str]) -> tuple[float, float] | None:
-    results = [result for result in (first_event(command) for _ in range(RUNS)) if result]
-    return (min(r[0] for r in results), max(r[1] for r in results)) if len(results) == RUNS else None
+def best(results: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    """The least time and the most memory, or None if the tool did not start each time."""
+    found = [result for result in results if result]
+    return (min(r[0] for r in found), max(r[1] for r in found)) if len(found) == len(results) else None
 
 
 def start(report: Report) -> None:
-    """Start trace-exec and BCC on the same program; time, and peak memory."""
+    """Start trace-exec and BCC on the same program, in turns; time, and peak memory."""
     first_event(TRACE_EXEC)  # byte code is cached, as it is where purebpf is installed
-    ours = best(TRACE_EXEC)
+    commands = TRACE_EXEC, ["/usr/bin/python3", "-c", BCC]
+    runs = [[first_event(command) for command in commands] for _ in range(RUNS)]
+    ours, peer = (best([run[i] for run in runs]) for i in range(2))
     if ours is None:
         sys.exit("trace-exec does not start here; run it to see why")
-    peer = best(["/usr/bin/python3", "-c", BCC])
     if peer is None:
         report.note("BCC does not run trace-exec's program here (python3-bpfcc and kernel headers are needed).")
     seconds, memory = peer or (None, None)
@@ -151,8 +153,8 @@ def core(report: Report) -> None:
         subprocess.run(
             [clang, "-g", "-O2", "-target", "bpf", include, "-c", str(HERE / "fifty.bpf.c"), "-o", made], check=True
         )
-        runs = [numbers(CORE, made) for _ in range(RUNS)]
-        plain = min(numbers(PLAIN)[0] for _ in range(RUNS))
-    seconds, memory = min(r[0] for r in runs), max(r[1] for r in runs) / 1024
+        runs = [(numbers(CORE, made), numbers(PLAIN)) for _ in range(RUNS)]
+    seconds, memory = min(ours[0] for ours, _ in runs), max(ours[1] for ours, _ in runs) / 1024
+    plain = min(peer[0] for _, peer in runs)
     what = f"BTF index and 50 relocations ({memory:.0f} MB at most)"
     report.results.append(less_is_better("core", what, seconds, "s", "a plain pass over the types", plain, 2 / 3))
