@@ -157,4 +157,4 @@ def core(report: Report) -> None:
     seconds, memory = min(ours[0] for ours, _ in runs), max(ours[1] for ours, _ in runs) / 1024
     plain = min(peer[0] for _, peer in runs)
     what = f"BTF index and 50 relocations ({memory:.0f} MB at most)"
-    report.results.append(less_is_better("core", what, seconds, "s", "a plain pass over the types", plain, 2 / 3))
+    report.results.append(less_is_better("core", what, seconds, "s", "a plain pass over the types", plain, 0.6))
