@@ -38,7 +38,7 @@ from .pieces import HEADER, POSITIONS, occupied, stride
 from .values import Codec
 from .walk import BUSY, DISCARD, ENDLESS, LENGTH, Walk, Walked, unusable
 
-__all__ = ["BUSY", "DISCARD", "HEADER", "LENGTH", "Lease", "Ring", "at_most", "no_fence", "records"]
+__all__ = ["BUSY", "DISCARD", "ENDLESS", "HEADER", "LENGTH", "Lease", "Ring", "at_most", "no_fence", "records"]
 
 
 def no_fence() -> None:

@@ -18,11 +18,11 @@ from threading import RLock
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ..errors import Error, NotSupported, ObjectError, ViewInUse
+from ..errors import NotSupported, ObjectError, ViewInUse
 from ..formats.abi import MapFlags, MapType
 from ..formats.batch import Batch
 from ..formats.pieces import POSITIONS
-from ..formats.ring import Lease, Ring, at_most
+from ..formats.ring import ENDLESS, Lease, Ring, at_most
 from ..formats.values import Codec
 from . import sys
 from .fd import FileDescriptor
@@ -156,18 +156,18 @@ class RingBuffer(Generic[Record]):
         Raises RingCorrupt, and ObjectError for a record that is too short for its type: both when it is the first; what
         comes before it is returned. ViewInUse if a lease has not ended.
         """
+        wanted = ENDLESS if limit is None else at_most(limit)
         with self._sleeper.in_use(), self._lock:
+            if not self._chunk.left:
+                return self._ring.consume(wanted)
             kept = self._chunk.claim()
-            wanted = None if limit is None else at_most(limit) - len(kept)
-            if wanted is not None and wanted <= 0:
-                self._chunk = _Chunk(kept[limit:])
-                return kept[:limit]
             try:
-                batch: Batch[Record] = self._ring.consume(wanted)
-            except Error:
+                batch = kept.then(self._ring.consume(wanted - len(kept))) if wanted > len(kept) else kept[:wanted]
+            except BaseException:
                 self._chunk = _Chunk(kept)
                 raise
-            return kept.then(batch) if kept else batch
+            self._chunk = _Chunk(kept[wanted:])
+            return batch
 
     def poll(self, timeout: float | None = None, limit: int | None = None) -> Batch[Record]:
         """Wait, at most `timeout` seconds, and consume. Empty if there was nothing."""
