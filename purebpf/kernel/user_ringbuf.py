@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import RLock
 from types import TracebackType
 from typing import TypeVar
 
@@ -45,7 +44,6 @@ class UserRingBuffer:
         if spec.type != MapType.USER_RINGBUF:
             raise ObjectError(f"map {spec.name!r} is no user ring buffer")
         self.name = spec.name
-        self._turn = RLock()
         self._sleeper = Sleeper(f"user ring {self.name!r}")
         try:
             self._ring = self._open(ring_map)
@@ -103,8 +101,8 @@ class UserRingBuffer:
         """A record with `length` bytes of payload, to be written and submitted: see UserRecord.
 
         None if there is no room for it after `timeout` seconds (None: wait for ever). It is a drain that makes room and
-        ends the wait; one that was told BPF_RB_NO_WAKEUP makes room, but does not end it. Threads that wait get room in
-        the order in which they asked. Signal handlers may raise meanwhile.
+        ends the wait; one that was told BPF_RB_NO_WAKEUP makes room, but does not end it. Signal handlers may raise
+        meanwhile.
 
         Raises ObjectError for a length that never fits, ClosedError, also when another thread closes, and RingCorrupt.
         """
@@ -121,16 +119,11 @@ class UserRingBuffer:
         return done
 
     def _waited(self, attempt: Callable[[], _Made], length: int, timeout: float | None) -> _Made | None:
-        """What `attempt` makes once there is room. One thread sleeps: epoll tells one of each drain, not all."""
+        """What `attempt` makes once there is room, unless another thread is faster: then it waits on."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        made = None
-        if self._turn.acquire(timeout=-1 if deadline is None else _left(deadline)):
-            try:
-                fits = partial(self._ring.fits, length)
-                while not made and self._sleeper.wait(fits, None if deadline is None else _left(deadline)):
-                    made = attempt()
-            finally:
-                self._turn.release()
+        made, fits = None, partial(self._ring.fits, length)
+        while not made and self._sleeper.wait(fits, None if deadline is None else deadline - time.monotonic()):
+            made = attempt()
         return made
 
     def close(self) -> None:
@@ -153,7 +146,3 @@ class UserRingBuffer:
 def _unmap(memory: mmap.mmap) -> None:
     with suppress(BufferError):  # a signal handler closes, and the call that it interrupted is still to end
         memory.close()
-
-
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
