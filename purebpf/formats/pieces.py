@@ -130,13 +130,12 @@ class Mixed:
             made.count += 1
         yield made
 
-    def take_back(self, length: int, at: int) -> int:
-        """Give up the last ones, if they have this length and lead to the header at `at`; how many they were."""
-        step, count = stride(length), 0
-        while self.lengths and self.lengths[-1] == length and self.starts[-1] - HEADER == at - (count + 1) * step:
-            self.starts.pop()
-            self.lengths.pop()
-            count += 1
+    def take_back(self, count: int, length: int, at: int) -> int:
+        """Give up the last `count`, if they have this length and lead to the header at `at`; how many were given up."""
+        first = at + HEADER - count * stride(length)
+        if not count or self.starts[-count:][:1] != [first] or self.lengths[-count:] != [length] * count:
+            return 0
+        del self.starts[-count:], self.lengths[-count:]
         return count
 
 

@@ -19,6 +19,7 @@ DISCARD = 1 << 30
 LENGTH = DISCARD - 1
 ENDLESS = 1 << 62
 _EQUAL = 16  # headers that must be alike, one behind the other, before more of them are compared at once
+_MOST_ALIKE = 256  # at most so many, where runs have been short
 _WORTH_NUMPY = 1024  # words: less are compared faster without
 _MOST = {False: 1 << 12, True: 1 << 16}  # words that are compared at once, without and with NumPy
 
@@ -41,6 +42,7 @@ class Walk:
         self._headers, self._available, self._least = headers, available, least
         self._end, self._left = min(available, most), limit
         self._at = 0
+        self._enough, self._alike = _EQUAL, 0
         self._pieces: list[Piece] = []
         self._mixed = Mixed([], [])
 
@@ -54,29 +56,30 @@ class Walk:
         return Walked(self._pieces, self._at)
 
     def _take_mixed(self) -> None:
-        """One by one, up to what is not ordinary: a record that is busy, discarded, damaged, or the last of many equal."""
+        """One by one, up to what is not ordinary: a record that is busy, damaged, or the last of many equal ones."""
         headers, available, end, least = self._headers, self._available, self._end, self._least
         starts, lengths = self._mixed.starts, self._mixed.lengths
         add_start, add_length, count = starts.append, lengths.append, len(starts)
-        at, last, equal, discard = self._at, -1, 0, DISCARD
+        at, last, equal, discard, enough = self._at, -1, 0, DISCARD, self._enough
         for _ in repeat(None, self._left):
             word = headers[at >> 2]
-            after = at + (word + HEADER + 7 & ~7)  # stride, without the call
-            if word >= discard or word < least or after > available:
+            after = at + ((word & LENGTH) + HEADER + 7 & ~7)  # stride, without the call
+            if after > available or word >= BUSY or word < least:
                 break
             if word != last:
                 last, equal = word, 1
             else:
                 equal += 1
-                if equal == _EQUAL:
+                if equal == enough:
                     break
-            add_start(at + HEADER)
-            add_length(word)
+            if word < discard:
+                add_start(at + HEADER)
+                add_length(word)
             at = after
             if at >= end:
                 break
         self._left -= len(starts) - count
-        self._at = at
+        self._at, self._alike = at, equal - 1
 
     def _take_equal(self) -> bool:
         """The record that ended `_take_mixed`, and all behind it whose length words are the same. False for a busy one,
@@ -88,8 +91,10 @@ class Walk:
             return False
         room = (self._end - self._at) // step or 1
         count = _equal(self._headers[self._at >> 2 :: step >> 2], room if is_discarded else min(room, self._left))
+        # Where runs end soon, looking for long ones costs more than it saves: then more must be alike first.
+        self._enough = _EQUAL if count > 4 * self._enough else min(2 * self._enough, _MOST_ALIKE)
         if not is_discarded:
-            before = self._mixed.take_back(length, self._at)
+            before = self._mixed.take_back(self._alike, length, self._at)
             self._close_mixed()
             self._pieces.append(Uniform(self._at - before * step, length, before + count))
             self._left -= count
