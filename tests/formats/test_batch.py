@@ -37,6 +37,7 @@ def of_runs(rows: list[tuple[int, int]]) -> list[bytes]:
 @given(rows=runs, start=st.integers(0, LARGE // 8 - 1).map(lambda n: 8 * n), limit=st.none() | st.integers(0, 99))
 @example([(20, 5000)], 0, None)
 @example([(20, 1400)], LARGE - 16, None)
+@example([(8, 16), (20, 17)] * 9 + [(4, 300), (8, 1)], 8, None)
 def test_a_batch_has_the_records_in_their_order(rows: list[tuple[int, int]], start: int, limit: int | None) -> None:
     contents = of_runs(rows)[: LARGE // 32 - 1]
     pages = ring_of(contents, start)
