@@ -60,22 +60,24 @@ class Walk:
         headers, available, end, least = self._headers, self._available, self._end, self._least
         starts, lengths = self._mixed.starts, self._mixed.lengths
         add_start, add_length, count = starts.append, lengths.append, len(starts)
-        at, last, equal, discard, enough = self._at, -1, 0, DISCARD, self._enough
+        at, last, equal, enough = self._at, -1, 0, self._enough
+        header, rounding, discard = HEADER, HEADER + 7, DISCARD  # looked up once
         for _ in repeat(None, self._left):
             word = headers[at >> 2]
-            after = at + ((word & LENGTH) + HEADER + 7 & ~7)  # stride, without the call
-            if after > available or word >= BUSY or word < least:
+            equal = equal + 1 if word == last else 1
+            if equal == enough:
                 break
-            if word != last:
-                last, equal = word, 1
-            else:
-                equal += 1
-                if equal == enough:
-                    break
             if word < discard:
-                add_start(at + HEADER)
+                after = at + (word + rounding & ~7)  # stride, without the call
+                if after > available or word < least:
+                    break
+                add_start(at + header)
                 add_length(word)
-            at = after
+            else:
+                after = at + ((word & LENGTH) + rounding & ~7)
+                if word >= BUSY or after > available:
+                    break
+            last, at = word, after
             if at >= end:
                 break
         self._left -= len(starts) - count
