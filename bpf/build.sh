@@ -9,6 +9,9 @@ mkdir -p "$out"
 manifest=$out/MANIFEST
 "$clang" --version | sed -n '1s/^/clang: /p' >"$manifest"
 include=/usr/include/$(uname -m)-linux-gnu
+for source in bpf/*.h; do
+    echo "$(basename "$source"): source $(sha256sum <"$source" | cut -d' ' -f1)" >>"$manifest"
+done
 for source in bpf/*.bpf.c; do
     name=$(basename "$source" .c).o
     "$clang" -g -O2 -Wall -Werror -target bpfel -mcpu=v2 -I"$include" \

@@ -1,87 +1,407 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0
-/* Reports every execve(2) as it is entered: the process id and the file name asked for.
+/* Reports each exec that succeeded, with its whole argument block; on request those that failed, and exits.
  *
- * A record is a struct exec_event followed by `size` bytes of file name, NUL included.
- * Names of up to SHORT_NAME bytes travel in a small record, so that a burst of ordinary
- * execs does not fill the ring; only a longer one takes a record that holds a whole PATH_MAX.
- * (bpf_ringbuf_reserve wants a constant size: kernel/bpf/verifier.c, ARG_CONST_ALLOC_SIZE_OR_ZERO.)
+ * An event is a struct event, then, without padding: the file name with its NUL, the names of the cgroup (struct head), the
+ * names of the working directory, each with its NUL, from the innermost to the root, the arguments, each with its NUL, and
+ * the environment, likewise. Only the last argument that was captured may be without a NUL: it was cut.
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "tracer.h"
 
-#define SHORT_NAME 248
+enum kind { EXEC, FAILED_EXEC, EXIT };
+enum flag { ARGS_FAULT = 1, CWD_CUT = 2, SCRIPT = 4, PLAIN = 8, NAME_FAULT = 16, ARGS_CUT = 32 };
+
+struct event {
+	struct head head;
+	__s32 retval;
+	__s32 syscall; /* its number, that of a 32-bit program possibly; 0 for an exec by the kernel itself */
+	__u32 flags;
+	__u32 argc;
+	__u32 name_size, cwd_size;
+	__u32 args_size, args_total; /* captured, and all; the latter means nothing for execs that failed */
+	__u32 env_size, env_total;
+	__u32 before_args; /* bytes between this structure and the arguments */
+	__u32 pad;
+};
+
+struct exit_event {
+	struct head head;
+	__u32 status; /* as wait(2) has it */
+};
+
 #define PATH_MAX 4096
+#define NAME_MAX 256
+#define PAGE 4096
+#define PATHS (PATH_MAX + CGROUP_SIZE + PATH_MAX)
 
-/* The layout of /sys/kernel/tracing/events/syscalls/sys_enter_execve/format. */
-struct execve_args {
-	__u64 common;
-	__u64 syscall_nr;
-	const char *filename;
-};
+const volatile __u64 max_args = 16384, max_env = 0; /* bytes */
+const volatile __u8 want_cwd = 0, failed_only = 0;
 
-struct exec_event {
-	__u32 pid;
-	__s32 size; /* bytes of the name, NUL included; -errno when it could not be read */
-};
-
-struct short_event {
-	struct exec_event head;
-	char filename[SHORT_NAME];
-};
-
-struct long_event {
-	struct exec_event head;
-	char filename[PATH_MAX];
-};
+/* An event is put together here, for its size is not known before: one buffer a CPU. A value has room for
+ * sizeof(struct event) + PATHS + max_args + max_env, and two pages more.
+ */
+#define BUFFERS                                                                                                        \
+	__uint(type, BPF_MAP_TYPE_ARRAY);                                                                              \
+	__uint(max_entries, 1024);                                                                                     \
+	__type(key, __u32);                                                                                            \
+	__uint(value_size, sizeof(struct event) + PATHS + 16384 + 2 * PAGE)
 
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1024 * 1024);
-} events SEC(".maps");
+	BUFFERS;
+} buffers SEC(".maps");
 
-/* The kernel counts no losses: whoever gets NULL from reserve must (Documentation/bpf/ringbuf.rst). */
+/* Each program has its own: should a kernel let one interrupt the other, neither spoils the other's event. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} lost SEC(".maps");
+	BUFFERS;
+} failure_buffers SEC(".maps");
 
-static __always_inline int count_lost(void)
+struct {
+	BUFFERS;
+} exit_buffers SEC(".maps");
+
+static __always_inline __u64 at_most(__u64 size, __u64 limit)
 {
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&lost, &zero);
+	barrier_var(size); /* the verifier must see this comparison, not what the compiler makes of it */
+	return size < limit ? size : limit;
+}
 
-	if (count)
-		*count += 1;
+static __always_inline void *buffer(void *map)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(map, &cpu);
+}
+
+/* Copy a block of user memory of at most `limit` bytes, page by page if some page of it is not there. `copied` is in an event. */
+static __always_inline __u64 copy_block(void *to, __u64 from, __u64 size, __u64 limit, volatile __u32 *copied)
+{
+	__u64 done, step;
+
+	size = forget(copied, size, limit);
+	if (!bpf_probe_read_user(to, size, (void *)from))
+		return forget(copied, size, limit);
+	*copied = 0;
+	for (int i = 0; i < 16; i++) {
+		done = *copied;
+		if (done >= size || done >= limit)
+			break;
+		step = PAGE - ((from + done) & (PAGE - 1));
+		if (step > size - done)
+			step = size - done;
+		step = at_most(step, PAGE);
+		if (bpf_probe_read_user(to + done, step, (void *)(from + done)))
+			break;
+		*copied = done + step;
+	}
+	return forget(copied, *copied, limit);
+}
+
+/* The names that make the working directory up, as the process sees it: up to its root, through mounts. */
+static __always_inline __u64 working_directory(struct event *event, char *to)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct dentry *dentry = BPF_CORE_READ(task, fs, pwd.dentry), *root = BPF_CORE_READ(task, fs, root.dentry);
+	struct vfsmount *at = BPF_CORE_READ(task, fs, pwd.mnt), *root_at = BPF_CORE_READ(task, fs, root.mnt);
+	struct mount *mount;
+	__u64 size = 0;
+	long length;
+
+	for (int i = 0; i < 64; i++) {
+		if (dentry == root && at == root_at)
+			return size;
+		if (dentry == BPF_CORE_READ(at, mnt_root)) {
+			mount = (void *)at - bpf_core_field_offset(struct mount, mnt);
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			if (mount == BPF_CORE_READ(mount, mnt_parent))
+				return size; /* detached, or outside the root */
+			at = (void *)BPF_CORE_READ(mount, mnt_parent) + bpf_core_field_offset(struct mount, mnt);
+			continue;
+		}
+		if (size > PATH_MAX - NAME_MAX)
+			break;
+		length = bpf_probe_read_kernel_str(to + size, NAME_MAX, BPF_CORE_READ(dentry, d_name.name));
+		if (length > 0)
+			size = forget(&event->cwd_size, size + length, PATH_MAX);
+		dentry = BPF_CORE_READ(dentry, d_parent);
+	}
+	event->flags |= CWD_CUT;
+	return size;
+}
+
+static __always_inline void clear(struct event *event, __u32 kind)
+{
+	begin(&event->head, kind);
+	event->retval = 0;
+	event->syscall = 0;
+	event->flags = 0;
+	event->argc = 0;
+	event->name_size = 0;
+	event->cwd_size = 0;
+	event->args_size = 0;
+	event->args_total = 0;
+	event->env_size = 0;
+	event->env_total = 0;
+}
+
+/* What stands between the file name and the arguments. Where these begin, counted from the end of struct event. */
+static __always_inline __u64 add_places(struct event *event)
+{
+	char *tail = (char *)(event + 1);
+	__u64 size = forget(&event->name_size, event->name_size, PATH_MAX);
+
+	size += cgroup_names(&event->head, tail + size);
+	if (want_cwd) {
+		size = forget(&event->before_args, size, PATH_MAX + CGROUP_SIZE);
+		size += working_directory(event, tail + size);
+	}
+	return forget(&event->before_args, size, PATHS);
+}
+
+static __always_inline __u64 positive(long length)
+{
+	return length > 0 ? length : 0;
+}
+
+/* The number of the system call that this task is in: start_thread() leaves it in the registers. */
+static __always_inline int syscall_of(struct pt_regs *regs)
+{
+	if (on_x86())
+		return BPF_CORE_READ((struct pt_regs___x86 *)regs, orig_ax);
+	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
+		return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
 	return 0;
 }
 
-SEC("tracepoint/syscalls/sys_enter_execve")
-int trace_execve(struct execve_args *ctx)
+SEC("raw_tp/sched_process_exec")
+int trace_exec(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct short_event *event;
-	struct long_event *whole;
+	struct linux_binprm *bprm = (void *)ctx->args[2];
+	struct event *event;
+	struct mm_struct *mm;
+	__u64 size, start, end;
+	char *tail;
 
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (failed_only || !asked_for())
+		return 0;
+	event = buffer(&buffers);
 	if (!event)
 		return count_lost();
-	event->head.pid = pid;
-	event->head.size = bpf_probe_read_user_str(event->filename, SHORT_NAME, ctx->filename);
-	if (event->head.size != SHORT_NAME) {
-		bpf_ringbuf_submit(event, 0);
+	clear(event, EXEC);
+	if (!complete(&event->head))
+		return 0;
+	tail = (char *)(event + 1);
+	event->head.tid = ctx->args[1]; /* the caller's: it has the leader's now */
+	event->argc = BPF_CORE_READ(bprm, argc);
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		event->syscall = syscall_of((void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
+	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename))
+		event->flags |= SCRIPT;
+	event->name_size = positive(bpf_probe_read_kernel_str(tail, PATH_MAX, BPF_CORE_READ(bprm, filename)));
+	size = add_places(event);
+
+	mm = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), mm);
+	start = BPF_CORE_READ(mm, arg_start);
+	end = BPF_CORE_READ(mm, arg_end);
+	event->args_total = end - start;
+	size += copy_block(tail + size, start, end - start, max_args, &event->args_size);
+	if (event->args_size < event->args_total && event->args_size < max_args)
+		event->flags |= ARGS_FAULT;
+	if (max_env) {
+		start = BPF_CORE_READ(mm, env_start);
+		end = BPF_CORE_READ(mm, env_end);
+		event->env_total = end - start;
+		size += copy_block(tail + size, start, end - start, max_env, &event->env_size);
+	}
+	return send(event, sizeof(*event) + size);
+}
+
+/* An exec that is asked for by a system call: what its registers say. */
+struct request {
+	__u64 name, argv;
+	__u32 pointer_size;
+};
+
+#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+
+/* Is this system call an execve or execveat? The numbers are those of arch/x86/entry/syscalls/. */
+static __always_inline int request_on_x86(struct pt_regs___x86 *regs, int number, struct request *request)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct thread_info___x86 *info = (void *)&task->thread_info;
+	int compat = BPF_CORE_READ(info, status) & TS_COMPAT;
+
+	request->pointer_size = compat ? 4 : 8;
+	if (compat && number == 11) {
+		request->name = BPF_CORE_READ(regs, bx);
+		request->argv = BPF_CORE_READ(regs, cx);
+	} else if (compat && number == 358) {
+		request->name = BPF_CORE_READ(regs, cx);
+		request->argv = BPF_CORE_READ(regs, dx);
+	} else if (!compat && number == 59) {
+		request->name = BPF_CORE_READ(regs, di);
+		request->argv = BPF_CORE_READ(regs, si);
+	} else if (!compat && number == 322) {
+		request->name = BPF_CORE_READ(regs, si);
+		request->argv = BPF_CORE_READ(regs, dx);
+	} else {
 		return 0;
 	}
-	/* The name fills the small record to the last byte, so it may have been cut. */
-	bpf_ringbuf_discard(event, 0);
-	whole = bpf_ringbuf_reserve(&events, sizeof(*whole), 0);
-	if (!whole)
-		return count_lost();
-	whole->head.pid = pid;
-	whole->head.size = bpf_probe_read_user_str(whole->filename, PATH_MAX, ctx->filename);
-	bpf_ringbuf_submit(whole, 0);
-	return 0;
+	return 1;
 }
+
+#define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
+
+/* The numbers of include/uapi/asm-generic/unistd.h. The first register has been overwritten by the result. */
+static __always_inline int request_on_arm64(struct pt_regs___arm64 *regs, int number, struct request *request)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct user_pt_regs___arm64 *user = (void *)regs;
+
+	request->pointer_size = 8;
+	if (BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT)
+		return 0;
+	if (number == 221) {
+		request->name = BPF_CORE_READ(regs, orig_x0);
+		request->argv = BPF_CORE_READ(user, regs[1]);
+	} else if (number == 281) {
+		request->name = BPF_CORE_READ(user, regs[1]);
+		request->argv = BPF_CORE_READ(user, regs[2]);
+	} else {
+		return 0;
+	}
+	return 1;
+}
+
+#define STEPS 512 /* arguments, or pages of them, that are read at most */
+
+/* Put the arguments that `request` points to behind `to`, each with its NUL. What changes from step to step is in the event,
+ * where the verifier does not follow it.
+ */
+static __always_inline void read_arguments(struct event *event, char *to, struct request *request)
+{
+	volatile __u32 *argc = &event->argc, *done = &event->args_size, *part = &event->args_total;
+	__u64 from, size;
+	long length;
+
+	for (int i = 0; i < STEPS; i++) {
+		from = 0;
+		if (bpf_probe_read_user(&from, request->pointer_size & 15, (void *)request->argv + *argc * request->pointer_size))
+			goto fault;
+		if (!from)
+			return;
+		size = *done;
+		if (size >= max_args)
+			break;
+		length = bpf_probe_read_user_str(to + size, PAGE, (void *)from + *part);
+		if (length < 0)
+			goto fault;
+		if (length == PAGE) { /* there may be more of it: go on at the NUL */
+			*part += PAGE - 1;
+			*done = size + PAGE - 1;
+		} else {
+			*part = 0;
+			*done = size + length;
+			*argc += 1;
+		}
+	}
+	event->flags |= ARGS_CUT;
+	return;
+fault:
+	event->flags |= ARGS_FAULT;
+}
+
+/* Runs at the end of every system call on the machine, so it is loaded on request only. */
+SEC("raw_tp/sys_exit")
+int trace_failed_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (void *)ctx->args[0];
+	struct request request = {};
+	struct event *event;
+	char *tail;
+	__u64 size;
+	int number;
+
+	if ((long)ctx->args[1] >= 0)
+		return 0;
+	number = syscall_of(regs);
+	if (on_x86() ? !request_on_x86((void *)regs, number, &request) : !request_on_arm64((void *)regs, number, &request))
+		return 0;
+	if (!asked_for())
+		return 0;
+	event = buffer(&failure_buffers);
+	if (!event)
+		return count_lost();
+	clear(event, FAILED_EXEC);
+	if (!complete(&event->head))
+		return 0;
+	tail = (char *)(event + 1);
+	event->retval = ctx->args[1];
+	event->syscall = number;
+	event->name_size = positive(bpf_probe_read_user_str(tail, PATH_MAX, (void *)request.name));
+	if (!event->name_size)
+		event->flags |= NAME_FAULT;
+	size = add_places(event);
+	read_arguments(event, tail + size, &request);
+	size += forget(&event->args_size, at_most(event->args_size, max_args), max_args);
+	return send(event, sizeof(*event) + size);
+}
+
+#define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */
+
+/* The last thread reports. Two that end at once may both take themselves for the last: the reader knows them by pid and start. */
+SEC("raw_tp/sched_process_exit")
+int trace_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct exit_event *event;
+	__u64 size;
+
+	if (BPF_CORE_READ(signal, live.counter) || !asked_for())
+		return 0;
+	event = buffer(&exit_buffers);
+	if (!event)
+		return count_lost();
+	begin(&event->head, EXIT);
+	if (!complete(&event->head))
+		return 0;
+	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
+		event->status = BPF_CORE_READ(signal, group_exit_code);
+	else
+		event->status = BPF_CORE_READ(task, group_leader, exit_code);
+	size = cgroup_names(&event->head, (char *)(event + 1));
+	return send(event, sizeof(*event) + at_most(size, CGROUP_SIZE));
+}
+
+/* The layout of events/sched/sched_process_exec/format in tracefs. */
+struct exec_tracepoint {
+	__u64 common;
+	__u32 filename; /* its length << 16 | where it stands in the record */
+	__s32 pid, old_pid;
+};
+
+/* For kernels without BTF: what helpers and this tracepoint tell. The reader looks the rest up in /proc. */
+SEC("tp/sched/sched_process_exec")
+int trace_exec_plain(struct exec_tracepoint *ctx)
+{
+	struct event *event;
+
+	if (!asked_for())
+		return 0;
+	event = buffer(&buffers);
+	if (!event)
+		return count_lost();
+	clear(event, EXEC);
+	event->flags |= PLAIN;
+	event->head.tid = ctx->old_pid;
+	event->head.cgroup_id = bpf_get_current_cgroup_id();
+	event->name_size = positive(bpf_probe_read_kernel_str(event + 1, PATH_MAX, (void *)ctx + (ctx->filename & 0xffff)));
+	return send(event, sizeof(*event) + at_most(event->name_size, PATH_MAX));
+}
+
+#include "follow.h"
+
+/* Keeps the types in the object's BTF, for those who read its records. */
+const struct event *unused_event __attribute__((unused));
+const struct exit_event *unused_exit_event __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -23,8 +23,8 @@ from .errors import (
     VerifierError,
 )
 from .tools import COMMANDS, command
-from .tools.ending import Signalled, catch_signals, die_of
-from .tools.text import escape
+from .tracing.ending import Signalled, catch_signals, die_of
+from .tracing.text import escape
 
 # First match counts, so a subclass stands before its base.
 STATUSES: dict[type[Error], int] = {
@@ -41,7 +41,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process. `arguments` defaults to sys.argv[1:]."""
     _occupy_standard_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
+    arguments, command_line = _split(arguments)
     options = _parser(arguments).parse_args(arguments)
+    options.command_line = command_line
     catch_signals()
     try:
         status = _run(options)
@@ -64,6 +66,14 @@ def _occupy_standard_streams() -> None:
             os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # takes the lowest free number: fd
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Ours, and behind "--" those of a command that a tool is to run, if it is one that runs commands."""
+    if "--" in arguments and arguments[0] in COMMANDS and hasattr(command(arguments[0]), "TAKES_COMMAND"):
+        end = arguments.index("--")
+        return arguments[:end], arguments[end + 1 :]
+    return arguments, []
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -91,8 +101,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    status = 0
     try:
-        options.run(options)
+        status = options.run(options) or 0
     except Error as error:
         _print_error(f"purebpf: {error}")
         if error.hint:
@@ -105,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:  # standard output is full or closed
         _print_error(f"purebpf: {error}")
         return 1
-    return 0
+    return int(status)
 
 
 def _print_error(message: str) -> None:

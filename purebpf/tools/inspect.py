@@ -24,8 +24,8 @@ from ..formats.layout import plain
 from ..formats.spec import FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, Reference, ReferenceKind
 from ..kernel import vmlinux
 from ..object import read
-from .ending import write_lines
-from .text import escape
+from ..tracing.output import Output
+from ..tracing.text import escape
 
 DESCRIPTION = "Show an object's sections, maps, programs, variables, externs, CO-RE relocations and code."
 
@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> None:
     if options.types:
         if spec.btf is None:
             raise ObjectError(f"{options.object}: it has no BTF", hint="compile with `clang -g`")
-        write_lines(dump(spec.btf))
+        Output().write(dump(spec.btf))
         return
     target = None
     if options.btf:
         target = Target(vmlinux.vmlinux() if options.btf == "kernel" else vmlinux.read(options.btf))
     report = describe(spec, Path(options.object).read_bytes(), target, options.code)
-    write_lines(json.dumps(report, indent=2) + "\n" if options.json else "".join(_lines(report)))
+    Output().write(json.dumps(report, indent=2) + "\n" if options.json else "".join(_lines(report)))
 
 
 def describe(spec: ObjectSpec, data: bytes, target: Target | None, code: bool) -> Row:

@@ -14,7 +14,7 @@ from ..formats.btf_write import REPLACEMENTS
 from ..formats.helpers import HELPERS
 from ..kernel import attach, probe, vmlinux
 from ..kernel.sys import require_supported
-from .ending import write_lines
+from ..tracing.output import Output
 
 DESCRIPTION = "Try which map types, program types, helpers and other features this kernel has. Needs root."
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     """Print to standard output. Raises NotPermitted if nothing can be tried."""
     require_supported()
     report = describe(options.helpers)
-    write_lines(json.dumps(report, indent=2) + "\n" if options.json else _text(report))
+    Output().write(json.dumps(report, indent=2) + "\n" if options.json else _text(report))
 
 
 def describe(helpers: bool) -> dict[str, Any]:

@@ -25,9 +25,10 @@ from ..formats.spec import MapSpec, ObjectSpec
 from ..kernel.perfbuf import PerfBuffer
 from ..kernel.ringbuf import RingBuffer
 from ..object import Object, load, read
-from .ending import check_reader, hold_signals, waiting, write_lines
+from ..tracing.ending import hold_signals, waiting
+from ..tracing.output import Output
+from ..tracing.text import escape
 from .options import add_ending, add_verifier_log
-from .text import escape
 
 DESCRIPTION = "Load an object, attach its programs where their sections say, and print what comes out of its buffers."
 
@@ -124,7 +125,7 @@ def _print_records(sources: list[Source], options: argparse.Namespace) -> None:
     deadline = math.inf if options.duration is None else time.monotonic() + options.duration
     left: int | None = options.count
     lost = {source.name: 0 for source in sources}
-    poll = select.poll()
+    output, poll = Output(), select.poll()
     for source in sources:
         poll.register(source.reader.fileno(), select.POLLIN)
     show = as_json if options.json else as_text
@@ -132,13 +133,13 @@ def _print_records(sources: list[Source], options: argparse.Namespace) -> None:
         remaining = deadline - time.monotonic()
         signalled = waiting(partial(_wait, sources, poll, max(0.0, min(_TICK, remaining))))
         lines = [show(source, bytes(record)) for source in sources for record in source.reader.drain()][:left]
-        write_lines("".join(line + "\n" for line in lines), ending=signalled is not None)
+        output.write("".join(line + "\n" for line in lines), ending=signalled is not None)
         _report_lost(sources, lost)
         if signalled:
             raise signalled
         if remaining <= 0:
             break
-        check_reader()
+        output.check_reader()
         left = None if left is None else left - len(lines)
 
 

@@ -1,131 +1,342 @@
-"""trace-exec: a line for each execve(2) on this machine, as it is entered.
+"""trace-exec: each exec on this machine, with its whole argument vector.
 
-The BPF side is bpf/trace_exec.bpf.c; a record is pid u32, size s32, then the file name, `size` bytes with
-its NUL, or `size` is the negative errno of reading it.
+The BPF side is bpf/trace_exec.bpf.c. Programs on sched_process_exec see an exec after it has succeeded, when the kernel has
+just written the arguments: they are in memory, in one block, as /proc/PID/cmdline has them.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import errno
-import math
+import signal
 import struct
-import sys
-import time
-from functools import partial
-from itertools import islice
-from typing import NamedTuple
+from collections import OrderedDict, deque
 
-from ..errors import Error
-from ..kernel.maps import Map
-from ..kernel.ringbuf import RingBuffer
-from ..object import load, prebuilt_path
-from .ending import check_reader, hold_signals, waiting, write_lines
-from .options import add_ending, add_verifier_log
-from .text import escape
+from ..errors import NotSupported, ObjectError
+from ..formats.spec import ObjectSpec
+from ..kernel import vmlinux
+from ..kernel.cpus import cpu_slots
+from ..tracing import event, filters, printer, proc, shell, tracer
+from ..tracing.clock import Clock
+from ..tracing.containers import container_of
+from ..tracing.event import HEAD, NONE, Row
+from ..tracing.losses import say
+from ..tracing.table import Column
+from ..tracing.tool import Tool
+from .options import add_ending, add_ring, add_verifier_log, size
 
-DESCRIPTION = "Print a line for each execve(2) on this machine as it is entered, until Ctrl-C."
+DESCRIPTION = """Print a line for each exec on this machine, until Ctrl-C. With -- COMMAND: run the command, trace it and its
+descendants until it ends, and exit with its status."""
+TAKES_COMMAND = True
 
-_HEAD = struct.Struct("=Ii")
-_TICK = 0.5  # seconds: how soon lost events and a closed pipe are noticed when nothing happens
+_PATTERNS = ("comm", "filename")
+_FIELDS = [
+    "event",
+    "time",
+    "monotonic_ns",
+    "start_ns",
+    "pid",
+    "tid",
+    "ppid",
+    "parent_comm",
+    "uid",
+    "gid",
+    "loginuid",
+    "comm",
+    "filename",
+    "argv",
+    "argc",
+    "retval",
+    "errno",
+    "syscall",
+    "cgroup_id",
+    "cgroup",
+    "container_id",
+    "pid_ns",
+    "ns_pid",
+]
+_EXIT_FIELDS = ("exit_code", "signal", "core_dumped", "lifetime_ns")
 
+_EXEC = struct.Struct(f"={HEAD}iiIIIIIIIIII")  # struct event, and struct exit_event
+_EXIT = struct.Struct(f"={HEAD}I4x")
+_FAILED, _EXITED = 1, 2  # enum kind
+_ARGS_FAULT, _CWD_CUT, _SCRIPT, _PLAIN, _NAME_FAULT, _ARGS_CUT = 1, 2, 4, 8, 16, 32  # enum flag
+_PATHS = 4096 + 11 * 128 + 4096  # PATHS: room for the file name, the cgroup, the directory
+_SPARE = 2 * 4096
+_MAX_ENV = 128 * 1024
+_KNOWN = 65536  # processes whose exec is remembered for their exit
 
-class Exec(NamedTuple):
-    """`filename` is as it was passed to execve; `error` is the errno of reading it, 0 if it could be read."""
-
-    pid: int
-    filename: bytes
-    error: int
-
-
-def decode(record: bytes | memoryview) -> Exec:
-    """A record of the ring "events". Raises Error if it is none."""
-    if len(record) >= _HEAD.size:
-        pid, size = _HEAD.unpack_from(record)
-        if size <= 0:
-            return Exec(pid, b"", -size)
-        if _HEAD.size + size <= len(record):
-            return Exec(pid, bytes(record[_HEAD.size : _HEAD.size + size]).split(b"\0")[0], 0)
-    raise Error(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
-
-
-def as_text(event: Exec) -> str:
-    """PID and file name; a name that was not in memory when the program looked is shown as its errno."""
-    name = f"<not readable: {errno.errorcode.get(event.error, event.error)}>" if event.error else escape(event.filename)
-    return f"{event.pid:<8}{name}"
-
-
-def as_json(event: Exec) -> str:
-    r"""One object. A name that is not UTF-8 has its odd bytes as \xNN, and all its bytes in "filename_b64"."""
-    import json  # which text does not wait for
-
-    row: dict[str, object] = {"pid": event.pid, "filename": event.filename.decode("utf-8", "backslashreplace")}
-    if event.error:
-        row["filename_error"] = errno.errorcode.get(event.error, str(event.error))
-    try:
-        event.filename.decode()
-    except UnicodeDecodeError:
-        row["filename_b64"] = base64.b64encode(event.filename).decode()
-    return json.dumps(row)
+# execve and execveat, of 64-bit and of 32-bit programs (x32 has a bit more): arch/*/entry/syscalls, asm-generic/unistd.h
+_SYSCALLS = {59: "execve", 11: "execve", 221: "execve", 520: "execve", 322: "execveat", 358: "execveat", 281: "execveat", 387: "execveat", 545: "execveat"}  # fmt: skip
+_X32 = 0x40000000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of trace-exec."""
-    parser.add_argument("--json", action="store_true", help='a JSON object a line: {"pid": 1, "filename": "/bin/ls"}')
+    add = parser.add_argument_group("what is reported").add_argument
+    add(
+        "-x",
+        "--failures",
+        action="store_true",
+        help="execs that failed, too (costs each system call of the machine some 80 ns)",
+    )
+    add("--failed", action="store_true", help="only execs that failed")
+    add("--exits", action="store_true", help="the ends of processes, too, with their status and lifetime")
+    add(
+        "--max-args",
+        type=size,
+        default=16384,
+        metavar="SIZE",
+        help="bytes of arguments that are captured of each exec (16K)",
+    )
+    add("--cwd", action="store_true", help="the working directory, too")
+    add("--env", action="append", default=[], metavar="NAME", help="this environment variable, too")
+    filters.add_arguments(parser, _PATTERNS)
+    printer.add_arguments(parser)
+    add_ring(parser)
     add_ending(parser, "events")
-    parser.add_argument("--object", metavar="FILE", help="use this object instead of the one that comes with purebpf")
     add_verifier_log(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Trace until the count, the duration or a signal ends it."""
-    with load(options.object or prebuilt_path("trace_exec")) as obj:
-        ring, lost = obj.ring("events"), LostEvents(obj.maps.get("lost"))
-        obj.attach()
-        hold_signals()
-        try:
-            _trace(ring, lost, options)
-        finally:
-            lost.report(final=True)
+def run(options: argparse.Namespace) -> int:
+    """Trace until the count, the duration, the command's end or a signal ends it."""
+    fields = [*_FIELDS, *(["cwd"] if options.cwd else []), *(["env"] if options.env else [])]
+    tool = TOOL._replace(fields=(*fields, *(_EXIT_FIELDS if options.exits else ())))
+    return tracer.run(tool, options)
 
 
-def _trace(ring: RingBuffer[memoryview], lost: LostEvents, options: argparse.Namespace) -> None:
-    deadline = math.inf if options.duration is None else time.monotonic() + options.duration
-    left: int | None = options.count
-    show = as_json if options.json else as_text
-    if not options.json:
-        write_lines(f"{'PID':<8}FILENAME\n")
-    while left is None or left > 0:
-        remaining = deadline - time.monotonic()
-        signalled = waiting(partial(ring.wait, max(0.0, min(_TICK, remaining))))
-        events = [decode(record) for record in islice(ring.drain(), left)]
-        write_lines("".join(show(event) + "\n" for event in events), ending=signalled is not None)
-        lost.report()
-        if signalled:
-            raise signalled
-        if remaining <= 0:
-            break
-        check_reader()
-        left = None if left is None else left - len(events)
+def prepare(options: argparse.Namespace, spec: ObjectSpec) -> None:
+    """Choose programs, set limits, and size the buffers accordingly."""
+    plain = not options.btf and not vmlinux.has_vmlinux()
+    chosen = {
+        "trace_exec": not plain and not options.failed,
+        "trace_failed_exec": options.failures or options.failed,
+        "trace_exit": options.exits,
+        "trace_exec_plain": plain,
+    }
+    if plain:
+        _refuse_without_btf(options)
+        say("this kernel has no BTF: arguments and parents are looked up in /proc, too late for short-lived processes")
+    for name, autoload in chosen.items():
+        spec.programs[name].autoload = autoload
+    spec.variable("max_args").value = options.max_args
+    spec.variable("max_env").value = _MAX_ENV if options.env else 0
+    spec.variable("want_cwd").value = int(options.cwd)
+    for name, used in (
+        ("buffers", "trace_exec"),
+        ("failure_buffers", "trace_failed_exec"),
+        ("exit_buffers", "trace_exit"),
+    ):
+        made = spec.maps[name]
+        made.max_entries = cpu_slots() if chosen[used] or plain else 1
+        made.value_size = _EXEC.size + _PATHS + options.max_args + spec.variable("max_env").value + _SPARE
 
 
-class LostEvents:
-    """The per-CPU counts, in map "lost", of events that found the ring full."""
+def _refuse_without_btf(options: argparse.Namespace) -> None:
+    wanted = ("failures", "failed", "exits", "tree", "ppid", "cwd", "env", "command_line")
+    for name in wanted:
+        if getattr(options, name):
+            shown = "-- COMMAND" if name == "command_line" else f"--{name}"
+            raise NotSupported(
+                f"{shown} needs the types of this kernel, and it has no BTF (CONFIG_DEBUG_INFO_BTF)",
+                hint="name a file that has them: --btf FILE (for many kernels: the BTFHub archive)",
+            )
 
-    def __init__(self, counts: Map | None) -> None:
-        self._counts = counts
-        self._reported = 0
 
-    def total(self) -> int:
-        """All CPUs together, since the start."""
-        return sum(self._counts[0]) if self._counts is not None else 0
+class Decoder:
+    """Records into rows. Remembers the execs of living processes for their exits."""
 
-    def report(self, final: bool = False) -> None:
-        """Say on stderr what has been lost since the last report; at the end, the sum, if there is one."""
-        total = self.total()
-        if total > self._reported:
-            print(f"purebpf: lost {total - self._reported} events: the ring was full", file=sys.stderr)
-            self._reported = total
-        if final and total:
-            print(f"purebpf: lost {total} events in all", file=sys.stderr)
+    def __init__(self, options: argparse.Namespace, clock: Clock) -> None:
+        self._clock, self._env = clock, options.env
+        self._execs: OrderedDict[tuple[int, int], Row] = OrderedDict()
+        self._remember = options.exits
+        self._gone: deque[tuple[int, int]] = deque(maxlen=64)
+
+    def __call__(self, record: bytes) -> Row | None:
+        """Raises ObjectError if it is no record of trace_exec.bpf.c."""
+        if len(record) < _EXIT.size:
+            raise ObjectError(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
+        kind = int.from_bytes(record[24:28], "little")
+        return self._exit(record) if kind == _EXITED else self._exec(record)
+
+    def _exec(self, record: bytes) -> Row:
+        (
+            when, start, cgroup_id, kind, pid, tid, ppid, uid, gid, loginuid, pid_ns, ns_pid, cgroup_size, comm, parent,
+            retval, number, flags, argc, name_size, cwd_size, args_size, args_total, env_size, env_total, before, _pad,
+        ) = _EXEC.unpack_from(record)  # fmt: skip
+        args_at = _EXEC.size + before
+        cgroup, container = event.cgroup(record[_EXEC.size + name_size : _EXEC.size + name_size + cgroup_size])
+        argv = event.text(record[args_at : args_at + args_size]).split("\0")
+        if not argv[-1]:
+            del argv[-1]
+        row: Row = {
+            "event": "exec",
+            "time": self._clock.iso(when),
+            "monotonic_ns": when,
+            "start_ns": start,
+            "pid": pid,
+            "tid": tid,
+            "ppid": ppid,
+            "parent_comm": event.comm(parent),
+            "uid": uid,
+            "gid": gid,
+            "loginuid": None if loginuid == NONE else loginuid,
+            "comm": event.comm(comm),
+            "filename": event.text(record[_EXEC.size : _EXEC.size + name_size - 1]),
+            "argv": argv,
+            "argc": argc,
+            "retval": retval,
+            "errno": errno.errorcode.get(-retval, str(-retval)) if retval else None,
+            "syscall": _SYSCALLS.get(number & ~_X32),
+            "cgroup_id": cgroup_id,
+            "cgroup": cgroup,
+            "container_id": container,
+            "pid_ns": pid_ns,
+            "ns_pid": ns_pid,
+        }
+        if flags or args_size < args_total:
+            _qualify(row, flags, args_size, args_total)
+        if cwd_size:
+            row["cwd"] = _path(record[args_at - cwd_size : args_at], flags)
+        if self._env:
+            self._add_env(row, record[args_at + args_size :], env_size < env_total)
+        if self._remember and kind != _FAILED:
+            self._execs[pid, start] = row
+            if len(self._execs) > _KNOWN:
+                self._execs.popitem(last=False)
+        return row
+
+    def _add_env(self, row: Row, block: bytes, cut: bool) -> None:
+        found = dict(entry.split("=", 1) for entry in event.text(block).split("\0") if "=" in entry)
+        row["env"] = {name: found[name] for name in self._env if name in found}
+        if cut:
+            row["env_truncated"] = True
+
+    def _exit(self, record: bytes) -> Row | None:
+        (
+            when, start, cgroup_id, _kind, pid, tid, ppid, uid, gid, loginuid, pid_ns, ns_pid, cgroup_size, comm, parent,
+            status,
+        ) = _EXIT.unpack_from(record)  # fmt: skip
+        if (pid, start) in self._gone:
+            return None  # two last threads that ended at once
+        self._gone.append((pid, start))
+        seen = self._execs.pop((pid, start), {})
+        cgroup, container = event.cgroup(record[_EXIT.size : _EXIT.size + cgroup_size])
+        number = status & 0x7F
+        return {
+            "event": "exit",
+            "time": self._clock.iso(when),
+            "monotonic_ns": when,
+            "start_ns": start,
+            "pid": pid,
+            "tid": tid,
+            "ppid": ppid,
+            "parent_comm": event.comm(parent),
+            "uid": uid,
+            "gid": gid,
+            "loginuid": None if loginuid == NONE else loginuid,
+            "comm": event.comm(comm),
+            "filename": seen.get("filename"),
+            "argv": seen.get("argv"),
+            "argc": seen.get("argc"),
+            "exit_code": None if number else status >> 8 & 0xFF,
+            "signal": _signal(number) if number else None,
+            "core_dumped": bool(status & 0x80),
+            "lifetime_ns": when - start,
+            "cgroup_id": cgroup_id,
+            "cgroup": cgroup,
+            "container_id": container,
+            "pid_ns": pid_ns,
+            "ns_pid": ns_pid,
+        }
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"  # a real-time signal
+
+
+def _path(names: bytes, flags: int) -> str:
+    """From names, innermost first, each with its NUL. A path that was cut, or has no way to the root, has no "/" in front."""
+    path = "/".join(reversed(event.text(names).split("\0")[:-1]))
+    return f"…/{path}" if flags & _CWD_CUT else f"/{path}"
+
+
+def _qualify(row: Row, flags: int, captured: int, total: int) -> None:
+    """Say what is not whole."""
+    if flags & _PLAIN:
+        _look_up(row)
+        return
+    if flags & _SCRIPT:
+        row["script"] = True
+    failed = row["retval"] < 0
+    if flags & _ARGS_CUT or (not failed and captured < total):
+        row["argv_truncated"] = True
+        row["argv_bytes"] = None if failed else total
+        row["argv_captured"] = captured
+        row["argc"] = None if failed else row["argc"]
+    if flags & _ARGS_FAULT:
+        row["argv_fault"] = True
+    if flags & _NAME_FAULT:
+        row["filename_fault"] = True
+
+
+def _look_up(row: Row) -> None:
+    """On a kernel without BTF: ask /proc, if the process still lives."""
+    pid: int = row["pid"]
+    row["ppid"] = proc.parent(pid)
+    row["parent_comm"] = event.text(proc.read(row["ppid"], "comm").rstrip(b"\n"))
+    block = event.text(proc.read(pid, "cmdline"))
+    row["argv"] = block.split("\0")[:-1]
+    row["argc"] = len(row["argv"]) or None
+    row["args_source"] = "proc"
+    if not block:
+        row["argv_fault"] = True
+    found = [line for line in event.text(proc.read(pid, "cgroup")).splitlines() if line.startswith("0::")]
+    row["cgroup"] = found[0][3:] if found else None
+    row["container_id"] = container_of(row["cgroup"]) if found else None
+
+
+def columns(options: argparse.Namespace) -> list[Column]:
+    """Of the table."""
+    shown = [
+        Column("TIME", lambda row: row["time"][11:23], 12, style="2"),
+        Column("PID", lambda row: str(row["pid"]), 7, right=True),
+        Column("PPID", lambda row: str(row["ppid"]), 7, right=True),
+        Column("UID", lambda row: str(row["uid"]), 4, right=True),
+        Column("PARENT", lambda row: shell.quote(row["parent_comm"]), 15),
+    ]
+    if options.failures or options.failed or options.exits:
+        shown.append(Column("RESULT", _result, 6, style=_result_style))
+    return [*shown, Column("COMMAND", shell.command, 0)]
+
+
+def _result(row: Row) -> str:
+    if row["event"] == "exec":
+        return row["errno"] or "ok"
+    lasted = f"{row['lifetime_ns'] / 1e9:.3f}s"
+    return f"{row['signal'] or 'exit ' + str(row['exit_code'])} {lasted}"
+
+
+def _result_style(row: Row) -> str:
+    if row["event"] == "exec":
+        return "31" if row["retval"] else "32"
+    return "31" if row["signal"] or row["exit_code"] else "2"
+
+
+TOOL = Tool(
+    object="trace_exec",
+    what="events",
+    fields=tuple(_FIELDS),
+    patterns=_PATTERNS,
+    columns=columns,
+    command=shell.command,
+    prepare=prepare,
+    decoder=Decoder,
+    optional={
+        "trace_failed_exec": "execs that failed are not shown",
+        "trace_exit": "ends of processes are not shown",
+    },
+)
