@@ -16,7 +16,7 @@ import pytest
 
 import purebpf
 
-OBJECT = str(purebpf.prebuilt("trace_exec"))
+OBJECT = str(purebpf.prebuilt("execve"))
 SOURCE = r"""
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

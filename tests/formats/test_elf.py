@@ -16,7 +16,7 @@ from purebpf.formats.abi import MapType, ProgType
 from purebpf.formats.sections import Place, classify
 from purebpf.formats.spec import ReferenceKind
 
-OBJECT = purebpf.prebuilt("trace_exec").read_bytes()
+OBJECT = purebpf.prebuilt("execve").read_bytes()
 
 
 def test_the_maps_are_as_declared_in_c() -> None:

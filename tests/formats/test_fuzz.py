@@ -20,7 +20,7 @@ def test_only_our_errors_come_out_of_mutated_objects(tmp_path: Path) -> None:
         pytest.skip("clang is not installed")
     import os
 
-    objects = [str(purebpf.prebuilt("trace_exec"))]
+    objects = [str(purebpf.prebuilt("execve"))]
     for name in ("core_kinds", "data_sections", "map_of_maps", "kconfig"):
         source = FUZZ.parents[1] / "corpus" / f"{name}.bpf.c"
         objects.append(str(tmp_path / f"{name}.o"))

@@ -11,7 +11,7 @@ import purebpf
 
 PACKAGE = Path(purebpf.__file__).parent
 # What a module in the folder (or file) may import of the package: only what stands to its right.
-ORDER = ["__main__", "cli", "tools", "object", "kernel", "testing", "formats", "errors"]
+ORDER = ["__main__", "cli", "tools", "tracing", "metrics", "object", "kernel", "testing", "formats", "errors"]
 FORMATS = [
     "perf",
     "user_ring",
@@ -87,7 +87,7 @@ def test_parsing_needs_no_system_interface() -> None:
         "print(parse.parse(open(sys.argv[2], 'rb').read()).maps['events'].max_entries)\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, str(PACKAGE), str(purebpf.prebuilt("trace_exec"))], capture_output=True, text=True
+        [sys.executable, "-c", code, str(PACKAGE), str(purebpf.prebuilt("execve"))], capture_output=True, text=True
     )
     assert (result.stdout, result.stderr) == ("1048576\n", "")
 
@@ -95,7 +95,7 @@ def test_parsing_needs_no_system_interface() -> None:
 def test_the_package_imports_where_there_is_no_unix() -> None:
     code = (
         "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; import purebpf, purebpf.cli\n"
-        "try: purebpf.load(purebpf.prebuilt('trace_exec'))\n"
+        "try: purebpf.load(purebpf.prebuilt('execve'))\n"
         "except purebpf.NotLinux as error: print(error)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

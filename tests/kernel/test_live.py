@@ -26,7 +26,7 @@ TARGET = "syscalls/sys_enter_execve"
 
 
 def spec() -> purebpf.ObjectSpec:
-    return purebpf.parse(purebpf.prebuilt("trace_exec").read_bytes())
+    return purebpf.parse(purebpf.prebuilt("execve").read_bytes())
 
 
 def of_code(code: list[Instruction], **changes: Any) -> purebpf.ObjectSpec:
@@ -242,7 +242,7 @@ def test_missing_maps_and_files_are_named(tmp_path: Path) -> None:
 
 
 def test_the_programs_view_of_the_tracepoint_is_the_kernels() -> None:
-    """struct execve_args in bpf/trace_exec.bpf.c has the file name's address at offset 16."""
+    """struct execve_args in bpf/execve.bpf.c has the file name's address at offset 16."""
     from purebpf.kernel import tracefs
 
     with tracefs.root() as (folder, _path):

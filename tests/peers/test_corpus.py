@@ -43,8 +43,8 @@ REFUSED = {
 @pytest.fixture(params=[*SOURCES, "prebuilt"])
 def path(request: pytest.FixtureRequest, corpus: dict[str, Path], tmp_path: Path) -> Path:
     if request.param == "prebuilt":
-        copy = tmp_path / "trace_exec.o"  # a bpffs takes no dots in names
-        copy.write_bytes(purebpf.prebuilt("trace_exec").read_bytes())
+        copy = tmp_path / "execve.o"  # a bpffs takes no dots in names
+        copy.write_bytes(purebpf.prebuilt("execve").read_bytes())
         return copy
     return corpus[request.param]
 
