@@ -10,6 +10,7 @@ import argparse
 import errno
 import signal
 import struct
+import sys
 from collections import OrderedDict, deque
 
 from ..errors import NotSupported, ObjectError
@@ -59,7 +60,7 @@ _EXIT_FIELDS = ("exit_code", "signal", "core_dumped", "lifetime_ns")
 
 _EXEC = struct.Struct(f"={HEAD}iiIIIIIIIIII")  # struct event, and struct exit_event
 _EXIT = struct.Struct(f"={HEAD}I4x")
-_FAILED, _EXITED = 1, 2  # enum kind
+_FAILED, _EXITED = 1, (2).to_bytes(4, sys.byteorder)  # enum kind
 _ARGS_FAULT, _CWD_CUT, _SCRIPT, _PLAIN, _NAME_FAULT, _ARGS_CUT = 1, 2, 4, 8, 16, 32  # enum flag
 _PATHS = 4096 + 11 * 128 + 4096  # PATHS: room for the file name, the cgroup, the directory
 _SPARE = 2 * 4096
@@ -154,10 +155,10 @@ class Decoder:
 
     def __call__(self, record: bytes) -> Row | None:
         """Raises ObjectError if it is no record of trace_exec.bpf.c."""
-        if len(record) < _EXIT.size:
+        exited = record[24:28] == _EXITED
+        if len(record) < (_EXIT if exited else _EXEC).size:
             raise ObjectError(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
-        kind = int.from_bytes(record[24:28], "little")
-        return self._exit(record) if kind == _EXITED else self._exec(record)
+        return self._exit(record) if exited else self._exec(record)
 
     def _exec(self, record: bytes) -> Row:
         (

@@ -27,6 +27,7 @@ from .output import Output
 from .printer import Printer
 from .tool import Tool
 
+_RING = 2 << 20  # bytes: a second of execs at full speed on two CPUs, six times over
 _GATHER = 0.05  # seconds in which events gather
 _TICK = 1.0  # seconds: how soon losses and a closed pipe are noticed when nothing happens
 _BATCH = 2048  # records that are taken at once: signals are let in between
@@ -48,13 +49,20 @@ def run(tool: Tool, options: argparse.Namespace) -> int:
 
 def _spec(tool: Tool, options: argparse.Namespace, chosen: filters.Filters) -> ObjectSpec:
     spec = read(options.object or prebuilt_path(tool.object))
-    spec.maps["events"].max_entries = options.buffer_size
-    spec.variable("wake_at").value = options.buffer_size // 4
     for name in tool.optional:
         spec.programs[name].required = False
     tool.prepare(options, spec)
     chosen.prepare(spec)
+    size = options.buffer_size or _room_for(spec)
+    spec.maps["events"].max_entries = size
+    spec.variable("wake_at").value = size // 4
     return spec
+
+
+def _room_for(spec: ObjectSpec) -> int:
+    """A ring that survives storms, and holds several of the longest records: each is put together in a map's value."""
+    longest = max(made.value_size for made in spec.maps.values())
+    return max(_RING, 1 << (8 * longest).bit_length())
 
 
 def _attach(tool: Tool, obj: Object) -> None:
