@@ -61,6 +61,7 @@ class RingBuffer(Generic[Record]):
                 hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
             )
         self.name, self._lost = spec.name, lost
+        self.batches = 0  # times that records were taken out
         self._lock = RLock()
         self._chunk: _Chunk[Record] = _Chunk(Batch(memoryview(b""), []))
         self._sleeper = Sleeper(f"ring {self.name!r}")
@@ -159,10 +160,14 @@ class RingBuffer(Generic[Record]):
         wanted = ENDLESS if limit is None else at_most(limit)
         with self._sleeper.in_use(), self._lock:
             if not self._chunk.left:
-                return self._ring.consume(wanted)
+                return self._counted(self._ring.consume(wanted))
             kept = self._chunk.claim()
             try:
-                batch = kept.then(self._ring.consume(wanted - len(kept))) if wanted > len(kept) else kept[:wanted]
+                batch = (
+                    kept.then(self._counted(self._ring.consume(wanted - len(kept))))
+                    if wanted > len(kept)
+                    else kept[:wanted]
+                )
             except BaseException:
                 self._chunk = _Chunk(kept)
                 raise
@@ -189,6 +194,7 @@ class RingBuffer(Generic[Record]):
                 left = self._chunk.left
                 kept = Lease(self.consume(left if limit is None else min(left, limit))) if left else None
                 lease = kept or self._ring.begin_lease(limit)
+                self.batches += not kept and len(lease.batch) > 0
             try:
                 yield lease.batch
             except BaseException:
@@ -232,6 +238,10 @@ class RingBuffer(Generic[Record]):
                     yield record
             await sleep(0)
 
+    def _counted(self, batch: Batch[Record]) -> Batch[Record]:
+        self.batches += len(batch) > 0
+        return batch
+
     def _fetch(self, end: int | None = None) -> _Chunk[Record] | None:
         """What an iteration was left with, or records from before position `end`. None if there are none, or the first is
         busy."""
@@ -241,7 +251,7 @@ class RingBuffer(Generic[Record]):
                 start = self._ring.consumer_position
                 if end is not None and not 0 < (end - start) & POSITIONS <= self.size:
                     return None
-                batch = self._ring.consume(most=_CHUNK)
+                batch = self._counted(self._ring.consume(most=_CHUNK))
                 if self._ring.consumer_position == start:
                     return None
             self._chunk = _Chunk(batch)

@@ -11,6 +11,7 @@ import argparse
 import math
 import select
 import time
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 
@@ -78,6 +79,7 @@ class _Session:
         self, tool: Tool, options: argparse.Namespace, obj: Object, chosen: filters.Filters, command: Command | None
     ) -> None:
         self._obj, self._filters, self._command = obj, chosen, command
+        self._owned = ExitStack()
         self._ring: RingBuffer[memoryview] = obj.ring("events", lost="lost")
         self._losses = Losses(obj, self._ring, tool.what)
         self._clock = Clock()
@@ -86,11 +88,25 @@ class _Session:
         self._printer = Printer(tool, options, self._output.fileno())
         self._left = math.inf if options.count is None else options.count
         self._deadline = math.inf if options.duration is None else time.monotonic() + options.duration
+        self._owned.callback(self._output.close)
         self._epoll = select.epoll()
+        self._owned.callback(self._epoll.close)
         # Edge-triggered: what is there already does not end a wait, only the program's wake-up does.
         self._epoll.register(self._ring.fileno(), select.EPOLLIN | select.EPOLLET)
         if command:
             self._epoll.register(command.pidfd, select.EPOLLIN)
+        self._counts: Counter[tuple[str, str]] | None = None
+        if options.metrics:
+            self._serve_metrics(options.metrics)
+
+    def _serve_metrics(self, address: str) -> None:
+        from .. import metrics  # which needs prometheus_client
+
+        self._counts = Counter()
+        served = metrics.serve(address, metrics.RingCollector(self._ring), metrics.EventCollector(self._counts))
+        self._owned.callback(served.close)
+        host, port = served.address
+        say(f"metrics at http://{host}:{port}/metrics")
 
     def run(self) -> int:
         hold_signals()
@@ -150,6 +166,8 @@ class _Session:
     def _write(self, rows: list[Row], ending: bool) -> None:
         text = self._printer.lines(rows)
         lost = self._losses.report()
+        if self._counts is not None:
+            self._count(self._counts, rows, lost)
         if lost:
             now = time.monotonic_ns()
             text += self._printer.lost(
@@ -157,6 +175,11 @@ class _Session:
             )
         if text:
             self._output.write(text, ending)
+
+    def _count(self, counts: Counter[tuple[str, str]], rows: list[Row], lost: int) -> None:
+        counts.update((row["event"], "failed" if row.get("errno") else "ok") for row in rows)
+        counts["truncated", ""] += sum("argv_truncated" in row for row in rows)
+        counts["lost", ""] += lost
 
     def _stalled(self, seconds: float, lines: int) -> None:
         """The reader of the output is slow."""
@@ -174,5 +197,4 @@ class _Session:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._epoll.close()
-        self._output.close()
+        self._owned.close()
