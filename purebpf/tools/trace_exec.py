@@ -20,7 +20,7 @@ from ..kernel.cpus import cpu_slots
 from ..tracing import event, filters, printer, proc, shell, tracer
 from ..tracing.clock import Clock
 from ..tracing.containers import container_of
-from ..tracing.event import HEAD, NONE, Row
+from ..tracing.event import HEAD, Row
 from ..tracing.losses import say
 from ..tracing.table import Column
 from ..tracing.tool import Tool
@@ -31,36 +31,13 @@ descendants until it ends, and exit with its status."""
 TAKES_COMMAND = True
 
 _PATTERNS = ("comm", "filename")
-_FIELDS = [
-    "event",
-    "time",
-    "monotonic_ns",
-    "start_ns",
-    "pid",
-    "tid",
-    "ppid",
-    "parent_comm",
-    "uid",
-    "gid",
-    "loginuid",
-    "comm",
-    "filename",
-    "argv",
-    "argc",
-    "retval",
-    "errno",
-    "syscall",
-    "cgroup_id",
-    "cgroup",
-    "container_id",
-    "pid_ns",
-    "ns_pid",
-]
+_OWN_FIELDS = ("filename", "argv", "argc", "retval", "errno", "syscall")
+_FIELDS = (*event.HEAD_FIELDS, *_OWN_FIELDS, *event.PLACE_FIELDS)
 _EXIT_FIELDS = ("exit_code", "signal", "core_dumped", "lifetime_ns")
 
 _EXEC = struct.Struct(f"={HEAD}iiIIIIIIIIII")  # struct event, and struct exit_event
 _EXIT = struct.Struct(f"={HEAD}I4x")
-_FAILED, _EXITED = 1, (2).to_bytes(4, sys.byteorder)  # enum kind
+_EXITED = (2).to_bytes(4, sys.byteorder)  # enum kind
 _ARGS_FAULT, _CWD_CUT, _SCRIPT, _PLAIN, _NAME_FAULT, _ARGS_CUT = 1, 2, 4, 8, 16, 32  # enum flag
 _PATHS = 4096 + 11 * 128 + 4096  # PATHS: room for the file name, the cgroup, the directory
 _SPARE = 2 * 4096
@@ -155,54 +132,36 @@ class Decoder:
 
     def __call__(self, record: bytes) -> Row | None:
         """Raises ObjectError if it is no record of trace_exec.bpf.c."""
-        exited = record[24:28] == _EXITED
+        exited = record[event.KIND] == _EXITED
         if len(record) < (_EXIT if exited else _EXEC).size:
             raise ObjectError(f"a record of {len(record)} bytes is no exec event: the object is not one for trace-exec")
         return self._exit(record) if exited else self._exec(record)
 
     def _exec(self, record: bytes) -> Row:
-        (
-            when, start, cgroup_id, kind, pid, tid, ppid, uid, gid, loginuid, pid_ns, ns_pid, cgroup_size, comm, parent,
-            retval, number, flags, argc, name_size, cwd_size, args_size, args_total, env_size, env_total, before, _pad,
-        ) = _EXEC.unpack_from(record)  # fmt: skip
+        head = _EXEC.unpack_from(record)
+        retval, number, flags, argc, name_size, cwd_size, args_size, args_total, env_size, env_total, before, _ = head[
+            15:
+        ]
+        row = event.begin("exec", head, self._clock)
+        row["filename"] = event.text(record[_EXEC.size : _EXEC.size + name_size - 1])
         args_at = _EXEC.size + before
-        cgroup, container = event.cgroup(record[_EXEC.size + name_size : _EXEC.size + name_size + cgroup_size])
-        argv = event.text(record[args_at : args_at + args_size]).split("\0")
-        if not argv[-1]:
-            del argv[-1]
-        row: Row = {
-            "event": "exec",
-            "time": self._clock.iso(when),
-            "monotonic_ns": when,
-            "start_ns": start,
-            "pid": pid,
-            "tid": tid,
-            "ppid": ppid,
-            "parent_comm": event.comm(parent),
-            "uid": uid,
-            "gid": gid,
-            "loginuid": None if loginuid == NONE else loginuid,
-            "comm": event.comm(comm),
-            "filename": event.text(record[_EXEC.size : _EXEC.size + name_size - 1]),
-            "argv": argv,
-            "argc": argc,
-            "retval": retval,
-            "errno": errno.errorcode.get(-retval, str(-retval)) if retval else None,
-            "syscall": _SYSCALLS.get(number & ~_X32),
-            "cgroup_id": cgroup_id,
-            "cgroup": cgroup,
-            "container_id": container,
-            "pid_ns": pid_ns,
-            "ns_pid": ns_pid,
-        }
+        row["argv"] = event.text(record[args_at : args_at + args_size]).split("\0")
+        if not row["argv"][-1]:
+            del row["argv"][-1]
+        row["argc"] = argc
+        row["retval"] = retval
+        row["errno"] = errno.errorcode.get(-retval, str(-retval)) if retval else None
+        row["syscall"] = _SYSCALLS.get(number & ~_X32)
+        names_at = _EXEC.size + name_size
+        event.place(row, head, record[names_at : names_at + event.cgroup_size(head)])
         if flags or args_size < args_total:
             _qualify(row, flags, args_size, args_total)
         if cwd_size:
             row["cwd"] = _path(record[args_at - cwd_size : args_at], flags)
         if self._env:
             self._add_env(row, record[args_at + args_size :], env_size < env_total)
-        if self._remember and kind != _FAILED:
-            self._execs[pid, start] = row
+        if self._remember and not retval:
+            self._execs[row["pid"], row["start_ns"]] = row
             if len(self._execs) > _KNOWN:
                 self._execs.popitem(last=False)
         return row
@@ -214,42 +173,23 @@ class Decoder:
             row["env_truncated"] = True
 
     def _exit(self, record: bytes) -> Row | None:
-        (
-            when, start, cgroup_id, _kind, pid, tid, ppid, uid, gid, loginuid, pid_ns, ns_pid, cgroup_size, comm, parent,
-            status,
-        ) = _EXIT.unpack_from(record)  # fmt: skip
-        if (pid, start) in self._gone:
+        head = _EXIT.unpack_from(record)
+        row = event.begin("exit", head, self._clock)
+        process = (row["pid"], row["start_ns"])
+        if process in self._gone:
             return None  # two last threads that ended at once
-        self._gone.append((pid, start))
-        seen = self._execs.pop((pid, start), {})
-        cgroup, container = event.cgroup(record[_EXIT.size : _EXIT.size + cgroup_size])
+        self._gone.append(process)
+        seen = self._execs.pop(process, {})
+        for name in ("filename", "argv", "argc"):
+            row[name] = seen.get(name)
+        status = head[15]
         number = status & 0x7F
-        return {
-            "event": "exit",
-            "time": self._clock.iso(when),
-            "monotonic_ns": when,
-            "start_ns": start,
-            "pid": pid,
-            "tid": tid,
-            "ppid": ppid,
-            "parent_comm": event.comm(parent),
-            "uid": uid,
-            "gid": gid,
-            "loginuid": None if loginuid == NONE else loginuid,
-            "comm": event.comm(comm),
-            "filename": seen.get("filename"),
-            "argv": seen.get("argv"),
-            "argc": seen.get("argc"),
-            "exit_code": None if number else status >> 8 & 0xFF,
-            "signal": _signal(number) if number else None,
-            "core_dumped": bool(status & 0x80),
-            "lifetime_ns": when - start,
-            "cgroup_id": cgroup_id,
-            "cgroup": cgroup,
-            "container_id": container,
-            "pid_ns": pid_ns,
-            "ns_pid": ns_pid,
-        }
+        row["exit_code"] = None if number else status >> 8 & 0xFF
+        row["signal"] = _signal(number) if number else None
+        row["core_dumped"] = bool(status & 0x80)
+        row["lifetime_ns"] = row["monotonic_ns"] - row["start_ns"]
+        event.place(row, head, record[_EXIT.size : _EXIT.size + event.cgroup_size(head)])
+        return row
 
 
 def _signal(number: int) -> str:
@@ -330,7 +270,7 @@ def _result_style(row: Row) -> str:
 TOOL = Tool(
     object="trace_exec",
     what="events",
-    fields=tuple(_FIELDS),
+    fields=_FIELDS,
     patterns=_PATTERNS,
     columns=columns,
     command=shell.command,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 from typing import Any
 
+from .clock import Clock
 from .containers import container_of
 
 # Flat, in the order of output. Text is str, decoded with surrogateescape: every byte survives.
@@ -13,7 +13,12 @@ Row = dict[str, Any]
 
 # struct head of bpf/tracer.h.
 HEAD = "3Q10I16s16s"
-HEAD_SIZE = struct.calcsize("=" + HEAD)
+HEAD_FIELDS = (
+    *("event", "time", "monotonic_ns", "start_ns", "pid", "tid", "ppid", "parent_comm"),
+    *("uid", "gid", "loginuid", "comm"),
+)
+PLACE_FIELDS = ("cgroup_id", "cgroup", "container_id", "pid_ns", "ns_pid")
+KIND = slice(24, 28)  # where struct head has it
 NONE = 0xFFFFFFFF  # of a login uid: nobody logged in (include/linux/uidgid.h, INVALID_UID)
 
 
@@ -33,3 +38,35 @@ def cgroup(names: bytes) -> tuple[str, str | None]:
     """The path of a cgroup, from its names, innermost first, each with its NUL; and the container that it belongs to."""
     path = "/" + "/".join(reversed(text(names).split("\0")[:-1]))
     return path, container_of(path)
+
+
+def begin(event: str, head: tuple[Any, ...], clock: Clock) -> Row:
+    """HEAD_FIELDS of an event, from what HEAD unpacks to; more may follow it in the tuple."""
+    loginuid = head[9]
+    return {
+        "event": event,
+        "time": clock.iso(head[0]),
+        "monotonic_ns": head[0],
+        "start_ns": head[1],
+        "pid": head[4],
+        "tid": head[5],
+        "ppid": head[6],
+        "parent_comm": comm(head[14]),
+        "uid": head[7],
+        "gid": head[8],
+        "loginuid": None if loginuid == NONE else loginuid,
+        "comm": comm(head[13]),
+    }
+
+
+def place(row: Row, head: tuple[Any, ...], names: bytes) -> None:
+    """Add PLACE_FIELDS; `names` are those of the cgroup, `cgroup_size(head)` bytes."""
+    row["cgroup_id"] = head[2]
+    row["cgroup"], row["container_id"] = cgroup(names)
+    row["pid_ns"], row["ns_pid"] = head[10], head[11]
+
+
+def cgroup_size(head: tuple[Any, ...]) -> int:
+    """Bytes of the names of the cgroup."""
+    size: int = head[12]
+    return size

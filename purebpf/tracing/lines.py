@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import Error
 from .event import Row
-from .shell import command, quote
+from .shell import command, escaped, quote
 
 _ENCODE = json.JSONEncoder().encode
-_SURROGATE = (
-    "\\udc"  # how JSON shows a byte that is not UTF-8; text that has a backslash there itself is taken for it, too
-)
+_SURROGATE = "\\udc"  # how JSON shows a byte that is not UTF-8; or a backslash in the text, which is looked at in vain
+_MARK = "$'"
+_EXAMPLE = "for example: '{time} {pid:>8} {command}'; braces that are meant are written {{ and }}"
 
 
 def json_line(row: Row) -> str:
@@ -59,9 +59,10 @@ def _base64(text: str) -> str:
 
 
 class Csv:
-    """Comma-separated values (RFC 4180), but with "\\n" at the end of lines. Arguments and environment are JSON; None is empty.
+    r"""Comma-separated values (RFC 4180), but with "\n" at the end of lines; one line for each row, fit for a terminal.
 
-    Text that is not UTF-8 has its odd bytes as \\xNN: use JSON where every byte counts.
+    Nothing is an empty cell, empty text is "". Arguments and environment are JSON. Text that is not printable, in JSON text
+    that is not UTF-8, is a shell's $'…', and so is text that begins with $' itself: no two texts are shown alike.
     """
 
     def __init__(self, fields: Sequence[str]) -> None:
@@ -69,68 +70,106 @@ class Csv:
 
     def header(self) -> str:
         """The names of the fields."""
-        return self._joined(self._fields)
+        return ",".join(self._fields) + "\n"
 
     def line(self, row: Row) -> str:
         """Their values; what a row does not have is empty."""
-        return self._joined([_cell(row.get(name)) for name in self._fields])
-
-    def _joined(self, cells: Sequence[str]) -> str:
-        return ",".join(map(_quoted, cells)) + "\n"
+        return ",".join([_cell(row.get(name)) for name in self._fields]) + "\n"
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return _shown(value)
-    return _ENCODE(_mapped(_shown, value))
+        return _quoted(value if value.isprintable() and not value.startswith(_MARK) else escaped(value))
+    if isinstance(value, (list, dict, bool)):
+        return _quoted(_ENCODE(_mapped(_marked, value)))
+    return str(value)
+
+
+def _marked(text: str) -> str:
+    return escaped(text) if text.startswith(_MARK) or _shown(text) != text else text
 
 
 def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if any(special in cell for special in ',"\r\n') else cell
+    plain = cell and "," not in cell and '"' not in cell
+    return cell if plain else '"' + cell.replace('"', '""') + '"'
 
 
 class Template:
-    r"""A line for each row, of text with {field} in it; {command} is the command line, and \t and \n are understood.
+    r"""A line for each row, of text with {field} in it; {command} is the command line; \t, \n and \\ are understood.
 
-    Text is quoted for the shell, a list is a command line; what a row does not have is "-". Raises Error for a form that
+    Text is quoted for the shell, a list is a command line, what a row does not have is "-". A field may have a format
+    specification: {pid:>8}. One for numbers only, as {cgroup_id:08x}, makes text as wide. Raises Error for a form that
     cannot be.
     """
 
     def __init__(self, form: str, fields: Sequence[str]) -> None:
         from string import Formatter
 
-        self._form = form.replace("\\t", "\t").replace("\\n", "\n") + "\n"
+        known = [*fields, "command"]
         try:
-            wanted = [name for _text, name, _spec, _conversion in Formatter().parse(form) if name is not None]
-            for name in wanted:
-                _check(name, fields)
-            self._names = wanted
-            self.line({})
+            parsed = list(Formatter().parse(_unescaped(form)))
         except ValueError as error:
-            raise Error(f"--format {form!r}: {error}", hint="for example: '{time} {pid:>8} {command}'") from None
+            raise Error(f"--format {form!r}: {error}", hint=_EXAMPLE) from None
+        self._parts = [
+            (text, None if name is None else _field(known, name, spec or "", conversion))
+            for text, name, spec, conversion in parsed
+        ]
 
     def line(self, row: Row) -> str:
         """With its newline."""
-        return self._form.format_map({name: _word(row, name) for name in self._names})
+        return "".join([text + (field(row) if field else "") for text, field in self._parts]) + "\n"
 
 
-def _check(name: str, fields: Sequence[str]) -> None:
-    if name == "command" or name in fields:
-        return
+def _unescaped(form: str) -> str:
+    return "\\".join(part.replace("\\t", "\t").replace("\\n", "\n") for part in form.split("\\\\"))
+
+
+def _field(known: Sequence[str], name: str, spec: str, conversion: str | None) -> Callable[[Row], str]:
+    """What shows a field of a row."""
+    if name not in known:
+        raise _unknown(known, name)
+    as_text, as_number = _shows("", spec), _shows(0, spec)
+    # c would make control characters of numbers.
+    if conversion or spec.endswith("c") or (as_text, as_number) == (None, None):
+        shown = f"!{conversion}" if conversion else f":{spec}"
+        raise Error(f"--format: {shown!r} cannot be applied to {name}", hint=_EXAMPLE)
+    if as_text and "0" in as_text:  # Python 3.10 fills text with zeros, too
+        as_text = None
+
+    def show(row: Row) -> str:
+        value = _value(row, name)
+        if isinstance(value, int) and as_number is not None:
+            return format(value, spec)
+        return str(value).rjust(len(as_number or "")) if as_text is None else format(str(value), spec)
+
+    return show
+
+
+def _shows(value: Any, spec: str) -> str | None:
+    try:
+        return format(value, spec)
+    except ValueError:
+        return None
+
+
+def _unknown(known: Sequence[str], name: str) -> Error:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, fields, 3) or [*fields, "command"]
-    raise Error(f"--format: events have no field {name!r}", hint=f"fields: {', '.join(close)}")
+    close = get_close_matches(name, known)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    return Error(f"--format: events have no field {name!r}{meant}", hint=f"fields: {', '.join(known)}")
 
 
-def _word(row: Row, name: str) -> Any:
-    value = command(row) if name == "command" and row else row.get(name)
-    if isinstance(value, list):
-        return " ".join(map(quote, value))
+def _value(row: Row, name: str) -> int | str:
+    value = command(row) if name == "command" else row.get(name)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and name != "command":
+        return quote(value)
     if isinstance(value, dict):
-        return " ".join(f"{key}={quote(item)}" for key, item in value.items())
-    if value is None:
-        return "-"
-    return value if name in ("command", "time") else quote(value) if isinstance(value, str) else value
+        value = [f"{name}={item}" for name, item in value.items()]
+    if isinstance(value, list):
+        value = " ".join(map(quote, value)) or None
+    return "-" if value is None else value

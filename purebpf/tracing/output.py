@@ -25,7 +25,7 @@ _PRIVATE = 0o600  # arguments hold passwords
 class Output:
     """Standard output, or `path`, appended to.
 
-    `stalled(seconds, lines)` is called each second while nobody reads a pipe: so long, so many lines wait. Raises OSError
+    `stalled(seconds, lines)` is called each second while nobody reads a pipe: so long, so many lines wait. Raises Error
     if a file cannot be opened. Closed by `close`, or as a context manager.
     """
 
@@ -34,12 +34,18 @@ class Output:
     ) -> None:
         self._path, self._stalled, self._asked = path, stalled, False
         self._encoding = "utf-8" if path else getattr(sys.stdout, "encoding", "utf-8")
-        self._fd = self._open() if path else 1
+        self._fd = 1
         if path:
+            try:
+                self._fd = self._open(path)
+            except OSError as error:
+                raise Error(
+                    f"cannot open {path}: {error.strerror}", hint="name a file that can be written to"
+                ) from error
             signal.signal(signal.SIGHUP, self._ask)
 
-    def _open(self) -> int:
-        return os.open(self._path or "", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    def _open(self, path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True
@@ -50,11 +56,11 @@ class Output:
 
     def reopen_if_asked(self) -> None:
         """After a SIGHUP: go on in a new file of the same name. If that cannot be opened, the old one is kept."""
-        if not self._asked:
+        if not (self._asked and self._path):
             return
         self._asked = False
         try:
-            new = self._open()
+            new = self._open(self._path)
         except OSError as error:
             print(f"purebpf: cannot open {self._path} again: {error.strerror}; the old file is kept", file=sys.stderr)
             return

@@ -1,6 +1,7 @@
 """Text and command lines as a shell reads them: what is shown can be pasted, and never controls the terminal.
 
-$'…' is of POSIX.1-2024, and older in bash, ksh and zsh; \\x takes two digits there, so any character may follow.
+$'…' is of POSIX.1-2024, and older in bash, ksh, zsh and busybox. ksh takes as many digits after \\x as there are, so before
+a digit the byte is octal, which has three digits everywhere. zsh looks for a command where a word begins with "=".
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import re
 
 from .event import Row
 
-_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+").fullmatch
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e", "'": "\\'", "\\": "\\\\"}
+_SAFE = re.compile(r"[A-Za-z0-9_@%+:,./-][A-Za-z0-9_@%+=:,./-]*").fullmatch
+_SPECIAL = re.compile(r"([^ -&(-\[\]-~])(?=([0-9A-Fa-f])?)")  # in $'…'; all that is not ASCII is looked at, too
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "'": "\\'", "\\": "\\\\"}
 
 
 def quote(text: str) -> str:
@@ -20,12 +22,12 @@ def quote(text: str) -> str:
     not UTF-8 are escaped.
 
     >>> print(quote("plain"), quote(""), quote("two words"), quote("it's"), quote("a\x1b[2J\udcff"))
-    plain '' 'two words' "it's" $'a\e[2J\xff'
+    plain '' 'two words' "it's" $'a\x1b[2J\xff'
     """
     if _SAFE(text):
         return text
     if not text.isprintable():
-        return "$'" + "".join(map(_escaped, text)) + "'"
+        return escaped(text)
     if "'" not in text:
         return f"'{text}'"
     if not any(special in text for special in '"$`\\!'):
@@ -33,43 +35,63 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _escaped(character: str) -> str:
+def escaped(text: str) -> str:
+    """The text as $'…', whether it needs that or not."""
+    return f"$'{_SPECIAL.sub(_escape, text)}'"
+
+
+def _escape(found: re.Match[str]) -> str:
+    character: str = found[1]
     if character in _NAMED:
         return _NAMED[character]
     if character.isprintable():
         return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    form = "\\%03o" if found[2] else "\\x%02x"
+    return "".join(form % byte for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def command(row: Row) -> str:
     """The command line of an event, with the file that was executed in place of a matching argv[0].
 
-    Where argv[0] says something else, both are shown, as bash, ksh and zsh take it: (exec -a -bash /bin/bash). What was not
-    captured is said in a comment behind it.
+    Where argv[0] says something else, both are shown, as bash, ksh and zsh take it: (exec -a -bash /bin/bash). Where a
+    script was executed, its interpreter's arguments are shown: the script is one of them. What was not captured is said in
+    a comment behind it.
     """
     argv: list[str] = row.get("argv") or []
-    filename: str = row["filename"] or ""
+    filename: str | None = row["filename"]
     if not argv:
-        return quote(filename or row["comm"])
-    words = " ".join(map(quote, argv[1:]))
-    space = " " if words else ""
-    if row.get("script") or not filename:
-        shown = f"{quote(argv[0])}{space}{words}"
+        return (quote(row["comm"]) if filename is None else _file(filename)) + _missing(row)
+    if row.get("script"):
+        first = _file(argv[0])
+    elif filename is None or row.get("filename_fault"):
+        first = quote(argv[0])
     elif _same(argv[0], filename):
-        shown = f"{quote(filename)}{space}{words}"
+        first = _file(filename)
     else:
-        shown = f"(exec -a {quote(argv[0])} {quote(filename)}{space}{words})"
-    return shown + _missing(row)
+        words = [quote(argv[0]), _file(filename), *map(quote, argv[1:])]
+        return f"(exec -a {' '.join(words)})" + _missing(row)
+    return " ".join([first, *map(quote, argv[1:])]) + _missing(row)
+
+
+def _file(name: str) -> str:
+    """As a command's first word: not looked for in PATH, and no assignment, keyword or option."""
+    path = name if "/" in name or not name else f"./{name}"
+    word = quote(path)
+    return f"'{path}'" if "=" in path and word == path else word
 
 
 def _same(name: str, filename: str) -> bool:
-    return name == filename or name == filename.rpartition("/")[2] or filename.endswith("/" + name.rpartition("/")[2])
+    base = filename.rpartition("/")[2]
+    return name == filename or (base != "" and base == name.rpartition("/")[2])
 
 
 def _missing(row: Row) -> str:
+    said = ""
+    if row.get("filename_fault"):
+        said += " #the name of the file was not in memory"
     if row.get("argv_fault"):
-        return " #and arguments that were not in memory"
-    if not row.get("argv_truncated"):
-        return ""
-    total = row["argv_bytes"]
-    return " #and more" if total is None else f" #and {total - row['argv_captured']} bytes more"
+        said += " #and arguments that were not in memory"
+    if row.get("argv_truncated"):
+        total = row["argv_bytes"]
+        said += " #and more" if total is None else f" #and {total - row['argv_captured']} bytes more"
+    return said
