@@ -44,7 +44,7 @@ class Table:
     def _cell(self, index: int, text: str, style: str) -> str:
         """The blanks have no style: at the end of a line they can go."""
         shown = styled(text, style, self._colour)
-        if not self._widths[index]:
+        if not self._widths[index]:  # the last: nothing stands behind it
             return shown
         cells = len(text) if text.isascii() else _cells(text)
         self._widths[index] = max(self._widths[index], cells)
@@ -53,7 +53,7 @@ class Table:
 
 
 def _cells(text: str) -> int:
-    """How many cells of a terminal: East Asian wide characters take two, marks that are written over others none (UAX 11)."""
+    """How many cells of a terminal: East Asian wide characters take two, marks over others none (UAX 11)."""
     from unicodedata import category, east_asian_width
 
     return sum(

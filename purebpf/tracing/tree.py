@@ -1,13 +1,14 @@
 """Events below their ancestors, as they come.
 
 A line cannot know who follows, so each event is drawn below the branch that leads to it. Of that branch only what the line
-before does not stand on is drawn again, dimly.
+before does not stand on is drawn again, dimly and without a time; and all of it after a screenful, so that whoever looks
+at the last lines sees where they belong.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Optional
 
 from . import proc
@@ -15,9 +16,12 @@ from .event import Row, text
 from .shell import quote
 from .table import styled
 
-_DIM, _FAILED = "2", "31"
-_KNOWN = 65536  # processes whose parent is remembered
-_DEEPEST = 64  # generations that are drawn
+_DIM, _BAD = "2", "31"  # SGR
+_KNOWN = 16384  # processes whose parent is remembered
+_DEEPEST = 32  # generations that are drawn
+_SCREEN = 30  # lines
+_CLOCK = slice(11, 23)  # of the time: 01:38:30.123
+_NO_CLOCK = " " * 12
 
 # pid -> its parent's pid and its own name, if it still lives
 ParentOf = Callable[[int], Optional["tuple[int, str]"]]
@@ -30,61 +34,90 @@ def parent_from_proc(pid: int) -> tuple[int, str] | None:
 
 
 class Tree:
-    """Remembers who is whose child: from events, and, for those without one, from `parent_of`."""
+    """Remembers who is whose child: from events, and, for those without one, from `parent_of`.
 
-    def __init__(self, command: Callable[[Row], str], parent_of: ParentOf, colour: bool) -> None:
+    `pids()` are the processes that there are at first: an ancestor may be gone when its descendant is drawn.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[Row], str],
+        parent_of: ParentOf,
+        colour: bool,
+        pids: Callable[[], Iterable[int]] = proc.pids,
+    ) -> None:
         self._command, self._parent_of, self._colour = command, parent_of, colour
-        self._known: OrderedDict[int, tuple[int, str]] = OrderedDict()
-        for pid in proc.pids():  # an ancestor may be gone when its descendant is drawn
-            self._remember(pid, "")
+        self._known: OrderedDict[int, tuple[int, str]] = OrderedDict()  # the one that was of use last is the last
+        for pid in pids():
+            self._look_up(pid)
         self._drawn: list[int] = []  # the branch that the last line stands on
+        self._since = 0  # lines since the whole branch was drawn
 
     def draw(self, rows: Sequence[Row]) -> str:
-        """Events that were read together: what a later one tells of a parent is known for the first."""
+        """Lines for events that were read together: what a later one tells of a parent is known for the first."""
         for row in rows:
-            self._learn(row["pid"], row["ppid"], row["comm"])
+            if row["pid"] not in self._known:
+                self._learn(row["pid"], row["ppid"], row["comm"])
         return "".join(line + "\n" for row in rows for line in self._lines(row))
 
     def _lines(self, row: Row) -> list[str]:
         """The ancestors that are not above already, and the event."""
-        pid = row["pid"]
-        self._remember(row["ppid"], row["parent_comm"])
-        self._learn(pid, row["ppid"], row["comm"])
-        branch = self._ancestors(row["ppid"])
-        common = _common(branch, self._drawn)
-        lines = [
-            self._line(depth, f"{branch[depth]} {quote(self._known[branch[depth]][1])}", _DIM)
-            for depth in range(common, len(branch))
-        ]
-        style = _FAILED if row.get("retval") else ""
-        lines.append(self._line(len(branch), f"{pid} {self._what(row)}", style))
+        pid, parent = row["pid"], row["ppid"]
+        if row["event"] == "exit" and pid in self._known:
+            parent = self._known[pid][0]  # the one that it was drawn below: an orphan has another since
+        elif parent:
+            self._meet(parent, row["parent_comm"])
+        self._learn(pid, parent, row["comm"])
+        branch = self._branch(parent)
+        lines = []
+        for depth in range(self._above(branch), len(branch)):
+            ancestor = branch[depth]
+            name = f"{quote(self._known[ancestor][1])}({ancestor})"
+            lines.append(f"{_NO_CLOCK}  {_stem(depth)}{styled(name, _DIM, self._colour)}")
+        what, style = self._what(row)
+        lines.append(f"{row['time'][_CLOCK]}  {_stem(len(branch))}{styled(f'{pid} {what}', style, self._colour)}")
         self._drawn = [*branch, pid]
+        self._since += len(lines)
         return lines
 
-    def _what(self, row: Row) -> str:
+    def _what(self, row: Row) -> tuple[str, str]:
+        """What happened, and its style."""
         if row["event"] == "exit":
-            ending = row["signal"] or f"exit {row['exit_code']}"
-            return f"{quote(row['comm'])} ended: {ending}, {row['lifetime_ns'] / 1e9:.3f} s"
-        return self._command(row) + (f"  ({row['errno']})" if row.get("errno") else "")
+            return _ending(row), _BAD if row["signal"] or row["exit_code"] else _DIM
+        error = row.get("errno")
+        return (f"{self._command(row)}  ({error})", _BAD) if error else (self._command(row), "")
 
-    def _line(self, depth: int, what: str, style: str) -> str:
-        return "   " * (depth - 1) + ("└─ " if depth else "") + styled(what, style, self._colour)
+    def _above(self, branch: list[int]) -> int:
+        """How many of the branch, from the first, can be seen above."""
+        if self._since >= _SCREEN:
+            self._drawn, self._since = [], 0
+        count = 0
+        while self._drawn[count : count + 1] == branch[count : count + 1] != []:
+            count += 1
+        return count
 
-    def _ancestors(self, pid: int) -> list[int]:
-        """From the first to `pid`, as far as they are known."""
+    def _branch(self, pid: int) -> list[int]:
+        """From the first ancestor that is known to `pid`."""
         branch: list[int] = []
-        while pid and pid in self._known and pid not in branch and len(branch) < _DEEPEST:
+        while pid in self._known and pid not in branch and len(branch) < _DEEPEST:
             branch.append(pid)
+            self._known.move_to_end(pid)
             pid = self._known[pid][0]
-            self._remember(pid, "")
+            if pid and pid not in self._known:
+                self._look_up(pid)
         return branch[::-1]
 
-    def _remember(self, pid: int, name: str) -> None:
-        """A process that has had no event: only /proc knows its parent."""
-        if pid and pid not in self._known:
+    def _meet(self, pid: int, name: str) -> None:
+        """A parent. If it has another name now, it may be another process of the same number."""
+        parent, known = self._known.get(pid, (0, None))
+        if name != known:
             found = self._parent_of(pid)
-            if found or name:
-                self._learn(pid, *(found or (0, name)))
+            self._learn(pid, found[0] if found else parent, name)
+
+    def _look_up(self, pid: int) -> None:
+        found = self._parent_of(pid)
+        if found:
+            self._learn(pid, *found)
 
     def _learn(self, pid: int, parent: int, name: str) -> None:
         self._known[pid] = parent, name
@@ -93,11 +126,11 @@ class Tree:
             self._known.popitem(last=False)
 
 
-def _common(branch: list[int], drawn: list[int]) -> int:
-    """How many of the branch are the same, from the first."""
-    count = 0
-    for one, other in zip(branch, drawn):
-        if one != other:
-            break
-        count += 1
-    return count
+def _stem(depth: int) -> str:
+    return "   " * (depth - 1) + "└─ " if depth else ""
+
+
+def _ending(row: Row) -> str:
+    how = f"killed by {row['signal']}" if row["signal"] else f"exit {row['exit_code']}"
+    core = ", core dumped" if row["core_dumped"] else ""
+    return f"{quote(row['comm'])}: {how} after {row['lifetime_ns'] / 1e9:.3f} s{core}"
