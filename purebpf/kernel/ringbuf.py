@@ -61,7 +61,7 @@ class RingBuffer(Generic[Record]):
                 hint="leave the flag out; reservations then fail when the ring is full, and the program can count them",
             )
         self.name, self._lost = spec.name, lost
-        self.batches = 0  # times that records were taken out
+        self.batches = self.records = 0  # times that records were taken out, and how many in all
         self._lock = RLock()
         self._chunk: _Chunk[Record] = _Chunk(Batch(memoryview(b""), []))
         self._sleeper = Sleeper(f"ring {self.name!r}")
@@ -194,7 +194,8 @@ class RingBuffer(Generic[Record]):
                 left = self._chunk.left
                 kept = Lease(self.consume(left if limit is None else min(left, limit))) if left else None
                 lease = kept or self._ring.begin_lease(limit)
-                self.batches += not kept and len(lease.batch) > 0
+                if not kept:
+                    self._counted(lease.batch)
             try:
                 yield lease.batch
             except BaseException:
@@ -239,7 +240,9 @@ class RingBuffer(Generic[Record]):
             await sleep(0)
 
     def _counted(self, batch: Batch[Record]) -> Batch[Record]:
-        self.batches += len(batch) > 0
+        count = len(batch)
+        self.batches += count > 0
+        self.records += count
         return batch
 
     def _fetch(self, end: int | None = None) -> _Chunk[Record] | None:

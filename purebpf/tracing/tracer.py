@@ -102,11 +102,16 @@ class _Session:
     def _serve_metrics(self, address: str) -> None:
         from .. import metrics  # which needs prometheus_client
 
-        self._counts = Counter()
-        served = metrics.serve(address, metrics.RingCollector(self._ring), metrics.EventCollector(self._counts))
+        # A counter that appears with its first event would hide it from increase().
+        self._counts = Counter({key: 0 for key in (("exec", "ok"), ("truncated", ""), ("fault", ""), ("lost", ""))})
+        collectors = (
+            metrics.RingCollector(self._ring),
+            metrics.ProgramCollector(self._obj),
+            metrics.EventCollector(self._counts),
+        )
+        served = metrics.serve(address, *collectors)
         self._owned.callback(served.close)
-        host, port = served.address
-        say(f"metrics at http://{host}:{port}/metrics")
+        say(f"metrics at {served.url}")
 
     def run(self) -> int:
         hold_signals()
@@ -179,6 +184,7 @@ class _Session:
     def _count(self, counts: Counter[tuple[str, str]], rows: list[Row], lost: int) -> None:
         counts.update((row["event"], "failed" if row.get("errno") else "ok") for row in rows)
         counts["truncated", ""] += sum("argv_truncated" in row for row in rows)
+        counts["fault", ""] += sum("argv_fault" in row for row in rows)
         counts["lost", ""] += lost
 
     def _stalled(self, seconds: float, lines: int) -> None:

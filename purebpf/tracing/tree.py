@@ -56,16 +56,17 @@ class Tree:
     def draw(self, rows: Sequence[Row]) -> str:
         """Lines for events that were read together: what a later one tells of a parent is known for the first."""
         for row in rows:
-            if row["pid"] not in self._known:
+            if not self._known_parent(row["pid"]):
+                self._meet(row["ppid"], row["parent_comm"])
                 self._learn(row["pid"], row["ppid"], row["comm"])
         return "".join(line + "\n" for row in rows for line in self._lines(row))
 
     def _lines(self, row: Row) -> list[str]:
         """The ancestors that are not above already, and the event."""
         pid, parent = row["pid"], row["ppid"]
-        if row["event"] == "exit" and pid in self._known:
-            parent = self._known[pid][0]  # the one that it was drawn below: an orphan has another since
-        elif parent:
+        if row["event"] == "exit":  # an orphan has another parent since
+            parent = self._known_parent(pid)
+        if parent == row["ppid"]:
             self._meet(parent, row["parent_comm"])
         self._learn(pid, parent, row["comm"])
         branch = self._branch(parent)
@@ -75,7 +76,8 @@ class Tree:
             name = f"{quote(self._known[ancestor][1])}({ancestor})"
             lines.append(f"{_NO_CLOCK}  {_stem(depth)}{styled(name, _DIM, self._colour)}")
         what, style = self._what(row)
-        lines.append(f"{row['time'][_CLOCK]}  {_stem(len(branch))}{styled(f'{pid} {what}', style, self._colour)}")
+        clock = styled(row["time"][_CLOCK], _DIM, self._colour)
+        lines.append(f"{clock}  {_stem(len(branch))}{styled(f'{pid} {what}', style, self._colour)}")
         self._drawn = [*branch, pid]
         self._since += len(lines)
         return lines
@@ -91,26 +93,29 @@ class Tree:
         """How many of the branch, from the first, can be seen above."""
         if self._since >= _SCREEN:
             self._drawn, self._since = [], 0
-        count = 0
-        while self._drawn[count : count + 1] == branch[count : count + 1] != []:
-            count += 1
-        return count
+        return _common(branch, self._drawn)
 
     def _branch(self, pid: int) -> list[int]:
         """From the first ancestor that is known to `pid`."""
         branch: list[int] = []
-        while pid in self._known and pid not in branch and len(branch) < _DEEPEST:
+        while pid and pid not in branch and len(branch) < _DEEPEST:
+            if pid not in self._known:
+                self._look_up(pid)
+            if pid not in self._known:
+                break
             branch.append(pid)
             self._known.move_to_end(pid)
             pid = self._known[pid][0]
-            if pid and pid not in self._known:
-                self._look_up(pid)
         return branch[::-1]
+
+    def _known_parent(self, pid: int) -> int:
+        """0 if it is not known."""
+        return self._known.get(pid, (0, ""))[0]
 
     def _meet(self, pid: int, name: str) -> None:
         """A parent. If it has another name now, it may be another process of the same number."""
         parent, known = self._known.get(pid, (0, None))
-        if name != known:
+        if pid and name != known:
             found = self._parent_of(pid)
             self._learn(pid, found[0] if found else parent, name)
 
@@ -124,6 +129,16 @@ class Tree:
         self._known.move_to_end(pid)
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many items are the same, from the first."""
+    count = 0
+    for item, peer in zip(one, other):
+        if item != peer:
+            break
+        count += 1
+    return count
 
 
 def _stem(depth: int) -> str:
