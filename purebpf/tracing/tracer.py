@@ -103,7 +103,7 @@ class _Session:
         from .. import metrics  # which needs prometheus_client
 
         # A counter that appears with its first event would hide it from increase().
-        self._counts = Counter({key: 0 for key in (("exec", "ok"), ("truncated", ""), ("fault", ""), ("lost", ""))})
+        self._counts = Counter(dict.fromkeys((("exec", "ok"), ("truncated", ""), ("fault", ""), ("lost", "")), 0))
         collectors = (
             metrics.RingCollector(self._ring),
             metrics.ProgramCollector(self._obj),
