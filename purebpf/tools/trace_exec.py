@@ -21,7 +21,7 @@ from ..tracing import event, filters, printer, proc, shell, tracer
 from ..tracing.clock import Clock
 from ..tracing.containers import container_of
 from ..tracing.event import HEAD, Row
-from ..tracing.losses import say
+from ..tracing.output import say
 from ..tracing.table import Column
 from ..tracing.tool import Tool
 from .options import add_ending, add_ring, add_verifier_log, size

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import NoReturn
 
-from .losses import say
+from .output import say
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what shells give
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from ..kernel.ringbuf import RingBuffer
 from ..object import Object
+from .output import say
 
 _RARELY = 2.0  # seconds between looks at what takes long to ask for, and hardly ever happens
 
@@ -55,8 +55,3 @@ class Losses:
         self.report(final=True)
         if self.total:
             say(f"lost {self.total} {self._what} in all")
-
-
-def say(message: str) -> None:
-    """A line on standard error."""
-    print(f"purebpf: {message}", file=sys.stderr, flush=True)

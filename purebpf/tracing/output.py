@@ -20,14 +20,10 @@ from types import FrameType
 from ..errors import Error
 from .ending import pending
 
-_PATIENCE = (
-    2.0  # seconds that a message, and the rest of an ended command's lines, wait for a reader that does not read
-)
+_PATIENCE = 2.0  # seconds that a message, and an ended command's last lines, wait for a reader that does not read
 _STALLED = 1.0  # seconds between words about a reader that does not read
 _PAUSE = 0.01  # seconds
-_PIPE_BUF = (
-    4096  # bytes that a pipe which polls writable takes at once, and never mixes with another writer's (pipe(7))
-)
+_PIPE_BUF = 4096  # bytes that a pipe which polls writable takes at once, unmixed with another writer's (pipe(7))
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PRIVATE = 0o600  # arguments hold passwords
 

@@ -23,8 +23,8 @@ from .clock import Clock
 from .command import Command
 from .ending import Signalled, hold_signals, waiting
 from .event import Row
-from .losses import Losses, say
-from .output import Output
+from .losses import Losses
+from .output import Output, say
 from .printer import Printer
 from .tool import Tool
 
@@ -157,7 +157,8 @@ class _Session:
     def _take(self, ending: bool) -> bool:
         """Read and write a batch, all that there is when `ending`. True if more may be there."""
         self._clock.adjust()
-        self._output.reopen_if_asked()
+        if self._output.reopen_if_asked():
+            self._output.write(self._printer.header())
         while True:
             batch = self._ring.consume(_BATCH)
             rows = [row for row in map(self._decode, map(bytes, batch)) if row and self._filters.passes(row)]
