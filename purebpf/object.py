@@ -18,6 +18,7 @@ from .errors import ClosedError, Error, ObjectError, RelocationError
 from .formats import link
 from .formats.abi import MapFlags, MapType
 from .formats.btf import Btf
+from .formats.kinds import essential
 from .formats.layout import codec
 from .formats.parse import parse
 from .formats.spec import CoreRelocation, ObjectSpec, ProgramSpec
@@ -263,8 +264,16 @@ class _Loader:
 
             assert self._spec.btf is not None  # or there were no relocations
             modules = (list) if self._btf else lambda: [*vmlinux.modules(self._kernel()).values()]
-            self._resolver = Resolver(self._spec.btf, Target(self._btf or self._kernel(), modules))
+            target = self._btf or self._kernel()
+            target.expect(self._wanted_types(self._spec.btf))
+            self._resolver = Resolver(self._spec.btf, Target(target, modules))
         return self._resolver.resolve(relocation)
+
+    def _wanted_types(self, local: Btf) -> set[str]:
+        """What relocations look for by name."""
+        functions = [*self._spec.programs.values(), *self._spec.functions.values()]
+        ids = {relocation.type_id for function in functions for relocation in function.relocations}
+        return {essential(local.type(id).name) for id in ids}
 
     def _create(self, name: str) -> Map:
         spec = self._spec.maps[name]

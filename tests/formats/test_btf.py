@@ -128,18 +128,20 @@ def linear(btf: Btf, name: str, kinds: frozenset[Kind], flavours: bool) -> list[
     ]
 
 
-@given(orders, types, types, names, st.booleans(), st.booleans())
+@given(orders, types, types, names, st.booleans(), st.booleans(), st.sets(names))
 @settings(max_examples=400, deadline=None)
 def test_find_finds_what_a_search_of_all_types_finds(
-    order: str, below: Any, above: Any, name: str, flavours: bool, is_split: bool
+    order: str, below: Any, above: Any, name: str, flavours: bool, is_split: bool, expected: set[str]
 ) -> None:
     builder = Builder(order)
     write(builder, below)
     btf = Btf(builder.bytes())
+    btf.expect(expected)
     if is_split:
         more = Builder(order, btf)
         write(more, above)
         btf = Btf(more.bytes(), btf)
+        btf.expect(expected)
     kinds = frozenset({Kind.STRUCT, Kind.UNION, Kind.TYPEDEF, Kind.FUNC, Kind.ENUM, Kind.INT, Kind.FWD})
     assert btf.find(name, kinds, flavours=flavours) == linear(btf, name, kinds, flavours)
     assert btf.find(name, Kind.TYPEDEF) == linear(btf, name, frozenset({Kind.TYPEDEF}), False)
@@ -153,13 +155,16 @@ def test_a_flavour_begins_at_the_last_three_underscores(name: str, expected: str
     assert essential(name) == expected
 
 
-def test_a_name_may_be_the_end_of_another_string() -> None:
+@pytest.mark.parametrize("expected", [[], ["name"]])
+def test_a_name_may_be_the_end_of_another_string(expected: list[str]) -> None:
     builder = Builder()
     builder.typedef("long_name", 0)
     builder.add(Kind.TYPEDEF)
     data = bytearray(builder.bytes())
     struct.pack_into("<I", data, 24 + 12, 1 + len("long_"))
-    assert [t.id for t in Btf(bytes(data)).find("name", Kind.TYPEDEF)] == [2]
+    btf = Btf(bytes(data))
+    btf.expect(expected)
+    assert [t.id for t in btf.find("name", Kind.TYPEDEF)] == [2]
 
 
 @pytest.mark.parametrize("string", [b"a\0", b"a___b\0"])
@@ -276,6 +281,8 @@ def test_names_that_are_not_there_are_refused_when_asked_for() -> None:
         with pytest.raises(BtfError, match=f"no string .* at offset {offset}"):
             btf.type(1)
         assert btf.find("t", Kind.TYPEDEF) == []
+        btf.expect(["t"])
+        assert btf.find("t", Kind.TYPEDEF) == []
 
 
 def look_at_everything(btf: Btf) -> None:
@@ -288,6 +295,7 @@ def look_at_everything(btf: Btf) -> None:
         for look in (btf.resolve, btf.size, btf.kind):
             with contextlib.suppress(BtfError):
                 look(type_id)
+    btf.expect(["a"])
     for name in ("a", "ab"):
         with contextlib.suppress(BtfError):
             btf.find(name, frozenset(Kind), flavours=True)
@@ -375,5 +383,6 @@ def test_the_kernels_types_are_found_by_name() -> None:
     btf = Btf(VMLINUX.read_bytes())
     kinds = frozenset({Kind.STRUCT, Kind.TYPEDEF, Kind.FUNC})
     every = list(btf)
+    btf.expect(["task_struct", "u8", "t", "never was", "do_exit"])
     for name in ("task_struct", "list_head", "u8", "pid_t", "do_exit", "no such type", "t", "s"):
         assert btf.find(name, kinds) == [t for t in every if t.name == name and t.kind in kinds]
