@@ -68,6 +68,17 @@ def _occupy_standard_streams() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
+class _Help(argparse.HelpFormatter):
+    """Knows the terminal's width without shutil, which would be imported, with three decompressors, for each option."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS", "")) or os.get_terminal_size(1).columns
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
+
+
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Ours, and behind "--" those of a command that a tool is to run, if it is one that runs commands."""
     if "--" in arguments and arguments[0] in COMMANDS and hasattr(command(arguments[0]), "TAKES_COMMAND"):
@@ -80,6 +91,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     """For these arguments: only the command that they name is imported."""
     parser = argparse.ArgumentParser(
         prog="purebpf",
+        formatter_class=_Help,
         description="BPF for Python, in pure Python.",
         epilog="exit status: 0 done; 1 error; 2 wrong command line; 3 not Linux; 4 the kernel lacks a feature;"
         " 5 a privilege is missing; 6 tracefs not mounted or not readable; 7 object file missing or not BPF;"
@@ -91,7 +103,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         title="commands", prog=parser.prog, dest="command", metavar="COMMAND", required=True
     )
     for name, help in COMMANDS.items():
-        sub = commands.add_parser(name, help=help, epilog=parser.epilog)
+        sub = commands.add_parser(name, help=help, epilog=parser.epilog, formatter_class=_Help)
         if name in arguments:
             module = command(name)
             sub.description = module.DESCRIPTION

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-from pathlib import Path
 
 from ..errors import BtfError, KernelError, NotSupported, ObjectError
 from ..formats import attr, elf
@@ -17,7 +16,7 @@ from ..formats.abi import Cmd
 from ..formats.btf import Btf
 from . import sys
 
-_SYSFS = Path("/sys/kernel/btf")
+_SYSFS = "/sys/kernel/btf"
 _ELSEWHERE = (
     "/boot/vmlinux-{}",
     "/lib/modules/{}/vmlinux-{}",
@@ -29,22 +28,28 @@ _ELSEWHERE = (
 )
 
 
+def find() -> str | None:
+    """The file that has the kernel's BTF, None if there is none."""
+    release = os.uname().release
+    places = (f"{_SYSFS}/vmlinux", *(place.replace("{}", release) for place in _ELSEWHERE))
+    return next(filter(os.path.isfile, places), None)
+
+
 def vmlinux() -> Btf:
     """The kernel's BTF. Raises NotSupported where it has none."""
-    release = os.uname().release
-    for path in (_SYSFS / "vmlinux", *(Path(p.replace("{}", release)) for p in _ELSEWHERE)):
-        if path.is_file():
-            return read(path)
-    raise NotSupported(
-        f"this kernel ({release}) carries no type information: there is no {_SYSFS}/vmlinux",
-        hint="it was built without CONFIG_DEBUG_INFO_BTF; give a BTF file made for it (btf=…, --btf), e.g. from BTFHub",
-    )
+    path = find()
+    if path is None:
+        raise NotSupported(
+            f"this kernel ({os.uname().release}) carries no type information: there is no {_SYSFS}/vmlinux",
+            hint="it was built without CONFIG_DEBUG_INFO_BTF; give a BTF file made for it (btf=…, --btf), e.g. from BTFHub",
+        )
+    return read(path)
 
 
 def read(path: str | os.PathLike[str]) -> Btf:
     """BTF from a file: bare, or the section .BTF of an ELF file. Raises BtfError, ElfError, ObjectError."""
     try:
-        data = Path(path).read_bytes()
+        data = _bytes(path)
     except OSError as error:
         raise ObjectError(f"{os.fspath(path)}: {error.strerror}") from error
     try:
@@ -56,13 +61,18 @@ def read(path: str | os.PathLike[str]) -> Btf:
 def modules(base: Btf) -> dict[str, Btf]:
     """The BTF of each loaded module, on top of the kernel's `base`; those that cannot be read are left out."""
     found = {}
-    for path in sorted(_SYSFS.glob("*")):
-        if path.name != "vmlinux":
+    for name in sorted(os.listdir(_SYSFS)) if os.path.isdir(_SYSFS) else ():
+        if name != "vmlinux":
             try:
-                found[path.name] = Btf(path.read_bytes(), base)
+                found[name] = Btf(_bytes(f"{_SYSFS}/{name}"), base)
             except (OSError, BtfError):
                 continue  # unloaded meanwhile, or built for another kernel
     return found
+
+
+def _bytes(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def module_fd(name: str) -> int:
@@ -93,4 +103,4 @@ def _name(fd: int) -> str:
 
 def has_vmlinux() -> bool:
     """Does this kernel carry type information?"""
-    return (_SYSFS / "vmlinux").is_file()
+    return os.path.isfile(f"{_SYSFS}/vmlinux")

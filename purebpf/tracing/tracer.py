@@ -29,7 +29,8 @@ from .printer import Printer
 from .tool import Tool
 
 _RING = 2 << 20  # bytes: a second of execs at full speed on two CPUs, six times over
-_GATHER = 0.05  # seconds in which events gather
+_GATHER = 0.05, 0.25  # seconds in which events gather: at first, and while many come
+_MANY = 16  # events that are worth to wait longer for the next
 _TICK = 1.0  # seconds: how soon losses and a closed pipe are noticed when nothing happens
 _BATCH = 2048  # records that are taken at once: signals are let in between
 _BUSY, _AT_ONCE, _WHEN_FULLER = range(3)  # of bpf/tracer.h
@@ -81,7 +82,7 @@ class _Session:
         self._obj, self._filters, self._command = obj, chosen, command
         self._owned = ExitStack()
         self._ring: RingBuffer[memoryview] = obj.ring("events", lost="lost")
-        self._losses = Losses(obj, self._ring, tool.what)
+        self._losses = Losses(obj, self._ring, tool)
         self._clock = Clock()
         self._decode = tool.decoder(options, self._clock)
         self._output = Output(options.output, self._stalled)
@@ -89,6 +90,7 @@ class _Session:
         self._left = math.inf if options.count is None else options.count
         self._deadline = math.inf if options.duration is None else time.monotonic() + options.duration
         self._owned.callback(self._output.close)
+        self._gather = _GATHER[0]
         self._epoll = select.epoll()
         self._owned.callback(self._epoll.close)
         # Edge-triggered: what is there already does not end a wait, only the program's wake-up does.
@@ -144,7 +146,7 @@ class _Session:
             self._epoll.poll(min(seconds, _TICK))
         self._wake(_WHEN_FULLER)
         if seconds and not self._has_ended():
-            self._epoll.poll(min(seconds, _GATHER))
+            self._epoll.poll(min(seconds, self._gather))
         self._wake(_BUSY)
 
     def _wake(self, when: int) -> None:
@@ -161,6 +163,7 @@ class _Session:
             self._output.write(self._printer.header())
         while True:
             batch = self._ring.consume(_BATCH)
+            self._gather = min(2 * self._gather, _GATHER[1]) if len(batch) > _MANY else _GATHER[0]
             rows = [row for row in map(self._decode, map(bytes, batch)) if row and self._filters.passes(row)]
             if len(rows) > self._left:
                 del rows[int(self._left) :]
