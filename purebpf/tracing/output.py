@@ -20,7 +20,8 @@ from types import FrameType
 from ..errors import Error
 from .ending import pending
 
-_PATIENCE = 2.0  # seconds that a message, and an ended command's last lines, wait for a reader that does not read
+_PATIENCE = 2.0  # seconds that an ended command's last lines wait for a reader that does not read
+_HEARD = 0.5  # seconds that a message does
 _STALLED = 1.0  # seconds between words about a reader that does not read
 _PAUSE = 0.01  # seconds
 _PIPE_BUF = 4096  # bytes that a pipe which polls writable takes at once, unmixed with another writer's (pipe(7))
@@ -61,7 +62,7 @@ class Output:
     def reopen_if_asked(self) -> bool:
         """After a SIGHUP: go on in a new file of the same name. If that cannot be opened, the old one is kept.
 
-        True if what follows goes into a file that was opened now.
+        True if there is nothing in it yet.
         """
         if not self._asked or self._path is None:
             return False
@@ -73,7 +74,12 @@ class Output:
             return False
         old, self._fd = self._fd, new
         os.close(old)
-        return True
+        return self.empty
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing in the file yet? Always so where lines cannot be looked at again: a pipe, a terminal."""
+        return os.fstat(self._fd).st_size == 0
 
     def write(self, text: str, ending: bool = False) -> None:
         """Write whole lines at once. A character that the encoding lacks is escaped.
@@ -163,7 +169,7 @@ class _Rest:
         return self._content.count(b"\n", self._done)
 
     def move(self, size: int) -> int:
-        """So much has been written; taken back, if negative. `size`."""
+        """So much has been written. `size`."""
         self._done += size
         return size
 
@@ -186,7 +192,7 @@ def _lines(count: int) -> str:
 
 
 def _open(path: str, flags: int = 0) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | flags, _PRIVATE)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, _PRIVATE)
 
 
 def _to_file(fd: int, rest: _Rest) -> None:
@@ -210,7 +216,6 @@ def _take_back(fd: int, rest: _Rest) -> bool:
     except OSError:
         return False
     os.lseek(fd, end - torn, os.SEEK_SET)  # or the next who writes to this standard output would leave a hole
-    rest.move(-torn)
     return True
 
 
@@ -225,7 +230,7 @@ def _unblocked(fd: int) -> Iterator[int]:
     opened = fd
     if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
         with suppress(OSError):
-            opened = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            opened = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         yield opened
     finally:
@@ -243,8 +248,8 @@ def _write(fd: int, content: memoryview) -> int:
 
 
 def say(message: str) -> None:
-    """A line on standard error, dropped if nobody takes it for two seconds: it may be the pipe that nobody reads."""
+    """A line on standard error, dropped if nobody takes it for half a second: it may be the pipe that nobody reads."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
-    if poll.poll(_PATIENCE * 1000):
+    if poll.poll(_HEARD * 1000):
         print(f"purebpf: {message}", file=sys.stderr, flush=True)

@@ -123,7 +123,8 @@ class _Session:
             self._losses.sum_up()
 
     def _trace(self) -> int:
-        self._output.write(self._printer.header())
+        if self._output.empty:
+            self._output.write(self._printer.header())
         if self._command and not self._command.start():
             return self._command.wait()
         more = ended = False

@@ -61,7 +61,7 @@ def test_a_thousand_execs_are_a_thousand_lines(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["filename"] for row in rows if row["filename"].startswith(str(tmp_path))] == paths
     assert all(isinstance(row["pid"], int) for row in rows)
-    assert err == ""
+    assert "lost" not in err
 
 
 @kernel

@@ -51,7 +51,9 @@ def test_the_mode_of_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.touch()
     path.chmod(0o640)
-    Output(str(path)).close()
+    output = Output(str(path))
+    output.close()
+    output.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
@@ -99,6 +101,16 @@ def test_after_a_hangup_lines_go_to_a_new_file_of_the_same_name(tmp_path: Path) 
         assert not output.reopen_if_asked()
     assert (old.read_text(), path.read_text()) == ("one\ntwo\n", "three\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_hangup_without_a_rename_leaves_what_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Output(str(path)) as output:
+        output.write("one\n")
+        hang_up()
+        assert not output.reopen_if_asked()
+        output.write("two\n")
+    assert path.read_text() == "one\ntwo\n"
 
 
 def test_the_old_file_is_kept_when_a_new_one_cannot_be_opened(tmp_path: Path, capfd: Any) -> None:

@@ -102,14 +102,14 @@ def test_a_reader_gets_each_line_whole_and_in_order(batches: list[list[str]], ch
 
 def test_lines_of_several_writers_of_a_pipe_do_not_mix() -> None:
     """A traced command has the tracer's standard output."""
-    count, sizes = 3000, (10, 700, PIPE_BUF - 1)
+    count, sizes = 3000, (10, 700, 3000)
     code = "for i in range({}): Output().write(('{}' * {} + '\\n') * 3)"
     with pipe() as (reader, writer):
         writers = [
             subprocess.Popen(program(code.format(count // 3, i, size)), stdout=writer) for i, size in enumerate(sizes)
         ]
         writer.close()
-        got = Reader(reader, 10000).text.splitlines()
+        got = Reader(reader, PIPE_BUF).text.splitlines()
         assert [process.wait() for process in writers] == [0, 0, 0]
     for i, size in enumerate(sizes):
         assert got.count(str(i) * size) == count
