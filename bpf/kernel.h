@@ -118,12 +118,12 @@ struct task_struct {
 };
 
 struct linux_binprm {
-	const char *filename, *interp;
+	const char *filename, *interp, *fdpath;
 	int argc;
 };
 
 struct pt_regs___x86 {
-	unsigned long di, si, dx, cx, bx, orig_ax;
+	unsigned long di, si, dx, cx, bx, r10, orig_ax;
 };
 
 struct pt_regs___arm64 {

@@ -5,15 +5,17 @@
  * names of the working directory, each with its NUL, from the innermost to the root, the arguments, each with its NUL, and
  * the environment, likewise. Only the last argument that was captured may be without a NUL: it was cut.
  */
+#include "syscalls.h"
 #include "tracer.h"
 
 enum kind { EXEC, FAILED_EXEC, EXIT };
+enum call { NOT_KNOWN, EXECVE, EXECVEAT };
 enum flag { ARGS_FAULT = 1, CWD_CUT = 2, SCRIPT = 4, PLAIN = 8, NAME_FAULT = 16, ARGS_CUT = 32 };
 
 struct event {
 	struct head head;
 	__s32 retval;
-	__s32 syscall; /* its number, that of a 32-bit program possibly; 0 for an exec by the kernel itself */
+	__s32 syscall; /* enum call. Of an exec that succeeded x86 has forgotten it (set_personality_64bit) */
 	__u32 flags;
 	__u32 argc;
 	__u32 name_size, cwd_size;
@@ -28,7 +30,6 @@ struct exit_event {
 	__u32 status; /* as wait(2) has it */
 };
 
-#define PATH_MAX 4096
 #define NAME_MAX 256
 #define PAGE 4096
 #define PATHS (PATH_MAX + CGROUP_SIZE + PATH_MAX)
@@ -36,40 +37,21 @@ struct exit_event {
 const volatile __u64 max_args = 16384, max_env = 0; /* bytes */
 const volatile __u8 want_cwd = 0, failed_only = 0;
 
-/* An event is put together here, for its size is not known before: one buffer a CPU. A value has room for
- * sizeof(struct event) + PATHS + max_args + max_env, and two pages more.
- */
-#define BUFFERS                                                                                                        \
-	__uint(type, BPF_MAP_TYPE_ARRAY);                                                                              \
-	__uint(max_entries, 1024);                                                                                     \
-	__type(key, __u32);                                                                                            \
-	__uint(value_size, sizeof(struct event) + PATHS + 16384 + 2 * PAGE)
+/* A value has room for sizeof(struct event) + PATHS + max_args + max_env, and two pages more. */
+#define ROOM (sizeof(struct event) + PATHS + 16384 + 2 * PAGE)
 
 struct {
-	BUFFERS;
+	BUFFERS(ROOM);
 } buffers SEC(".maps");
 
 /* Each program has its own: should a kernel let one interrupt the other, neither spoils the other's event. */
 struct {
-	BUFFERS;
+	BUFFERS(ROOM);
 } failure_buffers SEC(".maps");
 
 struct {
-	BUFFERS;
+	BUFFERS(ROOM);
 } exit_buffers SEC(".maps");
-
-static __always_inline __u64 at_most(__u64 size, __u64 limit)
-{
-	barrier_var(size); /* the verifier must see this comparison, not what the compiler makes of it */
-	return size < limit ? size : limit;
-}
-
-static __always_inline void *buffer(void *map)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	return bpf_map_lookup_elem(map, &cpu);
-}
 
 /* Copy a block of user memory of at most `limit` bytes, page by page if some page of it is not there. `copied` is in an event. */
 static __always_inline __u64 copy_block(void *to, __u64 from, __u64 size, __u64 limit, volatile __u32 *copied)
@@ -80,7 +62,7 @@ static __always_inline __u64 copy_block(void *to, __u64 from, __u64 size, __u64 
 	if (!bpf_probe_read_user(to, size, (void *)from))
 		return forget(copied, size, limit);
 	*copied = 0;
-	for (int i = 0; i < 16; i++) {
+	for (int i = 0; i < 5; i++) { /* what the default of max_args spans; more is not worth the time to verify it */
 		done = *copied;
 		if (done >= size || done >= limit)
 			break;
@@ -156,21 +138,6 @@ static __always_inline __u64 add_places(struct event *event)
 	return forget(&event->before_args, size, PATHS);
 }
 
-static __always_inline __u64 positive(long length)
-{
-	return length > 0 ? length : 0;
-}
-
-/* The number of the system call that this task is in: start_thread() leaves it in the registers. */
-static __always_inline int syscall_of(struct pt_regs *regs)
-{
-	if (on_x86())
-		return BPF_CORE_READ((struct pt_regs___x86 *)regs, orig_ax);
-	if (bpf_core_field_exists(struct pt_regs___arm64, syscallno))
-		return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
-	return 0;
-}
-
 SEC("raw_tp/sched_process_exec")
 int trace_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -191,8 +158,8 @@ int trace_exec(struct bpf_raw_tracepoint_args *ctx)
 	tail = (char *)(event + 1);
 	event->head.tid = ctx->args[1]; /* the caller's: it has the leader's now */
 	event->argc = BPF_CORE_READ(bprm, argc);
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		event->syscall = syscall_of((void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
+	if (bpf_core_field_exists(bprm->fdpath)) /* /dev/fd/N: the file was given by a descriptor (5.9) */
+		event->syscall = BPF_CORE_READ(bprm, fdpath) ? EXECVEAT : EXECVE;
 	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename))
 		event->flags |= SCRIPT;
 	event->name_size = positive(bpf_probe_read_kernel_str(tail, PATH_MAX, BPF_CORE_READ(bprm, filename)));
@@ -220,55 +187,23 @@ struct request {
 	__u32 pointer_size;
 };
 
-#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
-
-/* Is this system call an execve or execveat? The numbers are those of arch/x86/entry/syscalls/. */
-static __always_inline int request_on_x86(struct pt_regs___x86 *regs, int number, struct request *request)
+/* Which of enum call this system call is, if it is one. Those of 32-bit programs on arm64 are not looked for. */
+static __always_inline int request_of(struct pt_regs *regs, int number, struct request *request)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct thread_info___x86 *info = (void *)&task->thread_info;
-	int compat = BPF_CORE_READ(info, status) & TS_COMPAT;
+	int narrow = of_32_bits();
 
-	request->pointer_size = compat ? 4 : 8;
-	if (compat && number == 11) {
-		request->name = BPF_CORE_READ(regs, bx);
-		request->argv = BPF_CORE_READ(regs, cx);
-	} else if (compat && number == 358) {
-		request->name = BPF_CORE_READ(regs, cx);
-		request->argv = BPF_CORE_READ(regs, dx);
-	} else if (!compat && number == 59) {
-		request->name = BPF_CORE_READ(regs, di);
-		request->argv = BPF_CORE_READ(regs, si);
-	} else if (!compat && number == 322) {
-		request->name = BPF_CORE_READ(regs, si);
-		request->argv = BPF_CORE_READ(regs, dx);
-	} else {
-		return 0;
+	request->pointer_size = narrow ? 4 : 8;
+	if (is_call(number, narrow, 59, 11, 221, NO_CALL)) {
+		request->name = argument(regs, narrow, 0);
+		request->argv = argument(regs, narrow, 1);
+		return EXECVE;
 	}
-	return 1;
-}
-
-#define TIF_32BIT (1 << 22) /* arch/arm64/include/asm/thread_info.h */
-
-/* The numbers of include/uapi/asm-generic/unistd.h. The first register has been overwritten by the result. */
-static __always_inline int request_on_arm64(struct pt_regs___arm64 *regs, int number, struct request *request)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct user_pt_regs___arm64 *user = (void *)regs;
-
-	request->pointer_size = 8;
-	if (BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT)
-		return 0;
-	if (number == 221) {
-		request->name = BPF_CORE_READ(regs, orig_x0);
-		request->argv = BPF_CORE_READ(user, regs[1]);
-	} else if (number == 281) {
-		request->name = BPF_CORE_READ(user, regs[1]);
-		request->argv = BPF_CORE_READ(user, regs[2]);
-	} else {
-		return 0;
+	if (is_call(number, narrow, 322, 358, 281, NO_CALL)) {
+		request->name = argument(regs, narrow, 1);
+		request->argv = argument(regs, narrow, 2);
+		return EXECVEAT;
 	}
-	return 1;
+	return NOT_KNOWN;
 }
 
 #define STEPS 512 /* arguments, or pages of them, that are read at most */
@@ -318,14 +253,12 @@ int trace_failed_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct event *event;
 	char *tail;
 	__u64 size;
-	int number;
+	int call;
 
 	if ((long)ctx->args[1] >= 0)
 		return 0;
-	number = syscall_of(regs);
-	if (on_x86() ? !request_on_x86((void *)regs, number, &request) : !request_on_arm64((void *)regs, number, &request))
-		return 0;
-	if (!asked_for())
+	call = request_of(regs, syscall_of(regs), &request);
+	if (!call || !asked_for())
 		return 0;
 	event = buffer(&failure_buffers);
 	if (!event)
@@ -335,7 +268,7 @@ int trace_failed_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	tail = (char *)(event + 1);
 	event->retval = ctx->args[1];
-	event->syscall = number;
+	event->syscall = call;
 	event->name_size = positive(bpf_probe_read_user_str(tail, PATH_MAX, (void *)request.name));
 	if (!event->name_size)
 		event->flags |= NAME_FAULT;

@@ -192,6 +192,35 @@ static __always_inline int complete(struct head *head)
 	return 1;
 }
 
+/* ---- events of any size ------------------------------------------------------------------------------------ */
+
+#define PATH_MAX 4096
+
+/* Of a map where an event is put together, for its size is not known before: one value of `size` bytes a CPU. */
+#define BUFFERS(size)                                                                                                  \
+	__uint(type, BPF_MAP_TYPE_ARRAY);                                                                              \
+	__uint(max_entries, 1024);                                                                                     \
+	__type(key, __u32);                                                                                            \
+	__uint(value_size, size)
+
+static __always_inline void *buffer(void *map)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(map, &cpu);
+}
+
+static __always_inline __u64 at_most(__u64 size, __u64 limit)
+{
+	barrier_var(size); /* the verifier must see this comparison, not what the compiler makes of it */
+	return size < limit ? size : limit;
+}
+
+static __always_inline __u64 positive(long length)
+{
+	return length > 0 ? length : 0;
+}
+
 /* The verifier follows each value of a running size apart, and multiplies what follows by their number. Out of its sight, in
  * a map, they become one: any value, to be bounded anew.
  */

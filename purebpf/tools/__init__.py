@@ -8,6 +8,8 @@ from types import ModuleType
 # Command -> its line of help. Its file is named after it, and imported when it is asked for.
 COMMANDS = {
     "trace-exec": "print each execve on this machine, live",
+    "trace-open": "print each file that is opened on this machine, live",
+    "trace-connect": "print each TCP connection that this machine asks for, live",
     "run": "load any BPF object, attach it, print its records",
     "inspect": "show what is in a BPF object, without root",
     "probe": "list what this kernel's BPF can do",

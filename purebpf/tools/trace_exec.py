@@ -7,7 +7,6 @@ just written the arguments: they are in memory, in one block, as /proc/PID/cmdli
 from __future__ import annotations
 
 import argparse
-import errno
 import signal
 import struct
 import sys
@@ -44,9 +43,7 @@ _SPARE = 2 * 4096
 _MAX_ENV = 128 * 1024
 _KNOWN = 65536  # processes whose exec is remembered for their exit
 
-# execve and execveat, of 64-bit and of 32-bit programs (x32 has a bit more): arch/*/entry/syscalls, asm-generic/unistd.h
-_SYSCALLS = {59: "execve", 11: "execve", 221: "execve", 520: "execve", 322: "execveat", 358: "execveat", 281: "execveat", 387: "execveat", 545: "execveat"}  # fmt: skip
-_X32 = 0x40000000
+_SYSCALLS = {1: "execve", 2: "execveat"}  # enum call
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace, spec: ObjectSpec) -> None:
     """Choose programs, set limits, and size the buffers accordingly."""
-    plain = not options.btf and not vmlinux.has_vmlinux()
+    plain = not options.btf and vmlinux.find() is None
     chosen = {
         "trace_exec": not plain and not options.failed,
         "trace_failed_exec": options.failures or options.failed,
@@ -139,7 +136,7 @@ class Decoder:
 
     def _exec(self, record: bytes) -> Row:
         head = _EXEC.unpack_from(record)
-        retval, number, flags, argc, name_size, cwd_size, args_size, args_total, env_size, env_total, before, _ = head[
+        retval, call, flags, argc, name_size, cwd_size, args_size, args_total, env_size, env_total, before, _ = head[
             15:
         ]
         row = event.begin("exec", head, self._clock)
@@ -150,8 +147,8 @@ class Decoder:
             del row["argv"][-1]
         row["argc"] = argc
         row["retval"] = retval
-        row["errno"] = errno.errorcode.get(-retval, str(-retval)) if retval else None
-        row["syscall"] = _SYSCALLS.get(number & ~_X32)
+        row["errno"] = event.errno_name(-retval) if retval else None
+        row["syscall"] = _SYSCALLS.get(call)
         names_at = _EXEC.size + name_size
         event.place(row, head, record[names_at : names_at + event.cgroup_size(head)])
         if flags or args_size < args_total:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import errorcode
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,11 @@ def cgroup(names: bytes) -> tuple[str, str | None]:
     """The path of a cgroup, from its names, innermost first, each with its NUL; and the container that it belongs to."""
     path = "/" + "/".join(reversed(text(names).split("\0")[:-1]))
     return path, container_of(path)
+
+
+def errno_name(number: int) -> str:
+    """ "ENOENT" of 2; the number itself where it has no name, as those that the kernel keeps for itself."""
+    return errorcode.get(number, str(number))
 
 
 def begin(event: str, head: tuple[Any, ...], clock: Clock) -> Row:

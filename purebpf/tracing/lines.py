@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import Error
 from .event import Row
-from .shell import command, escaped, quote
+from .shell import command as command_line
+from .shell import escaped, quote
 
 _ENCODE = json.JSONEncoder().encode
 _SURROGATE = "\\udc"  # how JSON shows a byte that is not UTF-8; or a backslash in the text, which is looked at in vain
@@ -97,14 +98,14 @@ def _quoted(cell: str) -> str:
 
 
 class Template:
-    r"""A line for each row, of text with {field} in it; {command} is the command line; \t, \n and \\ are understood.
+    r"""A line for each row, of text with {field} in it; {command} is what `command` says; \t, \n and \\ are understood.
 
     Text is quoted for the shell, a list is a command line, what a row does not have is "-". A field may have a format
     specification: {pid:>8}. One for numbers only, as {cgroup_id:08x}, makes text as wide. Raises Error for a form that
     cannot be.
     """
 
-    def __init__(self, form: str, fields: Sequence[str]) -> None:
+    def __init__(self, form: str, fields: Sequence[str], command: Callable[[Row], str] = command_line) -> None:
         from string import Formatter
 
         known = [*fields, "command"]
@@ -113,7 +114,7 @@ class Template:
         except ValueError as error:
             raise Error(f"--format {form!r}: {error}", hint=_EXAMPLE) from None
         self._parts = [
-            (text, None if name is None else _field(known, name, spec or "", conversion))
+            (text, None if name is None else _field(known, name, spec or "", conversion, command))
             for text, name, spec, conversion in parsed
         ]
 
@@ -126,7 +127,9 @@ def _unescaped(form: str) -> str:
     return "\\".join(part.replace("\\t", "\t").replace("\\n", "\n") for part in form.split("\\\\"))
 
 
-def _field(known: Sequence[str], name: str, spec: str, conversion: str | None) -> Callable[[Row], str]:
+def _field(
+    known: Sequence[str], name: str, spec: str, conversion: str | None, command: Callable[[Row], str]
+) -> Callable[[Row], str]:
     """What shows a field of a row."""
     if name not in known:
         raise _unknown(known, name)
@@ -139,7 +142,7 @@ def _field(known: Sequence[str], name: str, spec: str, conversion: str | None) -
         as_text = None
 
     def show(row: Row) -> str:
-        value = _value(row, name)
+        value = command(row) if name == "command" else _value(row.get(name))
         if isinstance(value, int) and as_number is not None:
             return format(value, spec)
         return str(value).rjust(len(as_number or "")) if as_text is None else format(str(value), spec)
@@ -162,11 +165,10 @@ def _unknown(known: Sequence[str], name: str) -> Error:
     return Error(f"--format: events have no field {name!r}{meant}", hint=f"fields: {', '.join(known)}")
 
 
-def _value(row: Row, name: str) -> int | str:
-    value = command(row) if name == "command" else row.get(name)
+def _value(value: Any) -> int | str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and name != "command":
+    if isinstance(value, str):
         return quote(value)
     if isinstance(value, dict):
         value = [f"{name}={item}" for name, item in value.items()]

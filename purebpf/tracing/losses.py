@@ -7,6 +7,7 @@ import time
 from ..kernel.ringbuf import RingBuffer
 from ..object import Object
 from .output import say
+from .tool import Tool
 
 _RARELY = 2.0  # seconds between looks at what takes long to ask for, and hardly ever happens
 
@@ -18,8 +19,9 @@ class Losses:
     (bpf_prog_info.recursion_misses, 5.12).
     """
 
-    def __init__(self, obj: Object, ring: RingBuffer[memoryview], what: str) -> None:
-        self._obj, self._ring, self._what = obj, ring, what
+    def __init__(self, obj: Object, ring: RingBuffer[memoryview], tool: Tool) -> None:
+        self._obj, self._ring, self._what = obj, ring, tool.what
+        self._counted = [program for name, program in obj.programs.items() if name not in tool.harmless]
         self._full = self._left_out = self._untracked = 0
         self._looked = 0.0
 
@@ -41,7 +43,7 @@ class Losses:
         return self.total - before
 
     def _report_rare(self) -> None:
-        left_out = sum(program.info().recursion_misses for program in self._obj.programs.values())
+        left_out = sum(program.info().recursion_misses for program in self._counted)
         if left_out > self._left_out:
             say(f"lost {left_out - self._left_out} {self._what}: the kernel did not run the program within itself")
             self._left_out = left_out

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from .tool import Tool
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that choose a form."""
+def add_arguments(parser: argparse.ArgumentParser, schemas: bool = True) -> None:
+    """The options that choose a form; `schemas` if the events are ones that schemas.py knows."""
+    parser.set_defaults(schema=None)
     group = parser.add_argument_group("output")
     forms = group.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="a JSON object a line, flat, lossless")
-    forms.add_argument("--schema", choices=("ecs", "ocsf", "otel"), help="JSON with the field names of this schema")
+    if schemas:
+        forms.add_argument("--schema", choices=("ecs", "ocsf", "otel"), help="JSON with the field names of this schema")
     forms.add_argument("--csv", action="store_true", help="comma-separated values, with a line of names")
     forms.add_argument("--format", metavar="TEXT", help="each event as this text, for example '{time} {pid} {command}'")
     forms.add_argument("--tree-view", action="store_true", help="each event below its ancestors")
@@ -59,7 +61,7 @@ class Printer:
             self.header = table.header
             self._each(table.line)
         else:
-            self._each(Template(options.format, tool.fields).line)
+            self._each(Template(options.format, tool.fields, tool.command).line)
 
     def _each(self, line: Callable[[Row], str]) -> None:
         self.lines = lambda rows: "".join(map(line, rows))

@@ -28,3 +28,4 @@ class Tool(NamedTuple):
     prepare: Callable[[argparse.Namespace, ObjectSpec], None]  # sets variables, chooses programs
     decoder: Callable[[argparse.Namespace, Clock], Decoder]  # None for a record that is to be left out
     optional: dict[str, str]  # program -> what is missing if the kernel cannot attach it
+    harmless: frozenset[str] = frozenset()  # programs whose runs the kernel may leave out: no event is lost then

@@ -42,7 +42,7 @@ def exec_record(
     shown = block[: len(block) - cut]
     before = name + b"\0" + cgroup + cwd
     sizes = (len(name) + 1, len(cwd), len(shown), len(block), len(env), len(env), len(before), 0)
-    return head(kind, cgroup) + struct.pack("=iiII8I", retval, 59, flags, len(argv), *sizes) + before + shown + env
+    return head(kind, cgroup) + struct.pack("=iiII8I", retval, 1, flags, len(argv), *sizes) + before + shown + env
 
 
 def row_of(record: bytes, exits: bool = False, env: tuple[str, ...] = ()) -> dict[str, Any]:
