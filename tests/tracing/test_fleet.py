@@ -6,16 +6,17 @@ import argparse
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
-from purebpf.tools import trace_exec
+from purebpf.tools import trace_connect, trace_exec, trace_open
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALWAYS = {"argv_truncated", "count"}  # of some rows
 
 
-def options() -> set[str]:
+def options(tool: ModuleType) -> set[str]:
     parser = argparse.ArgumentParser()
-    trace_exec.add_arguments(parser)
+    tool.add_arguments(parser)
     return {name for action in parser._actions for name in action.option_strings}
 
 
@@ -23,13 +24,13 @@ def test_options_that_are_written_about_exist() -> None:
     for page in ("trace-exec.md", "fleet.md"):
         named = set(re.findall(r"`(--[a-z-]+)", (DOCS / page).read_text())) - {"--query"}
         assert len(named) > 3
-        assert named <= options(), page
+        assert named <= options(trace_exec) | options(trace_open) | options(trace_connect), page
 
 
 def test_each_option_is_written_about() -> None:
     text = (DOCS / "trace-exec.md").read_text() + (DOCS / "metrics.md").read_text()
     said_by_help = {"-h", "--help", "--object", "--verifier-log", "--failures", "-n"}
-    assert {name for name in options() - said_by_help if name not in text} == set()
+    assert {name for name in options(trace_exec) - said_by_help if name not in text} == set()
 
 
 def test_the_unit_s_command_line_is_one() -> None:
