@@ -90,7 +90,7 @@ class _Session:
         self._left = math.inf if options.count is None else options.count
         self._deadline = math.inf if options.duration is None else time.monotonic() + options.duration
         self._owned.callback(self._output.close)
-        self._gather = _GATHER[0]
+        self._gather = 0.0  # the first event is shown at once
         self._epoll = select.epoll()
         self._owned.callback(self._epoll.close)
         # Edge-triggered: what is there already does not end a wait, only the program's wake-up does.
@@ -164,7 +164,8 @@ class _Session:
             self._output.write(self._printer.header())
         while True:
             batch = self._ring.consume(_BATCH)
-            self._gather = min(2 * self._gather, _GATHER[1]) if len(batch) > _MANY else _GATHER[0]
+            if batch:
+                self._gather = min(2 * self._gather, _GATHER[1]) if len(batch) > _MANY else _GATHER[0]
             rows = [row for row in map(self._decode, map(bytes, batch)) if row and self._filters.passes(row)]
             if len(rows) > self._left:
                 del rows[int(self._left) :]

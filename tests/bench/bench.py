@@ -6,7 +6,8 @@ core       index the running kernel's BTF and relocate an object with 50 CO-RE r
 drain      a full ring of 16 MiB, by each of the consumer's paths, against a C program on libbpf and BCC
 sustained  keep up with one core that produces as fast as it can
 memory     what draining a full ring takes
-ring       the last three
+execs      trace-exec beside libbpf-tools' execsnoop and bpftrace: CPU time, time in BPF, losses in a storm
+ring       drain, sustained and memory
 
 Best of several runs, for the machine may be busy. What is named on the command line is measured; all, if nothing is.
 Writes build/bench.json and, as a Markdown table, build/bench.md. docs/benchmarks.md explains, and has a run's results.
@@ -19,6 +20,7 @@ import os
 import resource
 from pathlib import Path
 
+import execs
 import memory
 import peers
 import ring
@@ -32,6 +34,7 @@ PARTS = {
     "drain": ring.drained,
     "sustained": sustained.sustained,
     "memory": memory.memory,
+    "execs": execs.execs,
 }
 ALL_OF = {"ring": ["drain", "sustained", "memory"]}
 
@@ -54,7 +57,7 @@ def main() -> None:
     lacking = peers.missing()
     if lacking:
         report.note(f"Lacks {', '.join(lacking)}: not everything can be compared.")
-    for name in options.parts or ["start", "core", "ring"]:
+    for name in options.parts or ["start", "core", "ring", "execs"]:
         for part in ALL_OF.get(name, [name]):
             print(f"measuring {part}", flush=True)
             PARTS[part](report)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 ROOT = Path(__file__).parents[2]
+TRACERS = {"libbpf-tools": "execsnoop", "bpftrace": "bpftrace", "bpfcc-tools": "execsnoop-bpfcc", "bpftool": "bpftool"}
 PYTHON = "/usr/bin/python3"  # Debian's, which has Debian's BCC
 
 
@@ -40,6 +41,7 @@ def missing() -> list[str]:
         packages.append("python3-bpfcc")
     if not header_trees() and not (Path("/lib/modules") / os.uname().release / "build").exists():
         packages.append(f"linux-headers-{DEBIAN_NAMES.get(machine, machine)}")
+    packages += [package for package, tool in TRACERS.items() if not shutil.which(tool)]
     return packages
 
 
