@@ -217,6 +217,8 @@ static __always_inline void read_arguments(struct event *event, char *to, struct
 	__u64 from, size;
 	long length;
 
+	if (!request->argv)
+		return; /* an empty vector, to Linux */
 	for (int i = 0; i < STEPS; i++) {
 		from = 0;
 		if (bpf_probe_read_user(&from, request->pointer_size & 15, (void *)request->argv + *argc * request->pointer_size))
@@ -274,27 +276,26 @@ int trace_failed_exec(struct bpf_raw_tracepoint_args *ctx)
 		event->flags |= NAME_FAULT;
 	size = add_places(event);
 	read_arguments(event, tail + size, &request);
+	if (event->args_size > max_args)
+		event->flags |= ARGS_CUT;
 	size += forget(&event->args_size, at_most(event->args_size, max_args), max_args);
 	return send(event, sizeof(*event) + size);
 }
 
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */
 
-/* The last thread reports. Two that end at once may both take themselves for the last: the reader knows them by pid and start. */
-SEC("raw_tp/sched_process_exit")
-int trace_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int report_exit(struct task_struct *task, struct signal_struct *signal)
 {
-	struct task_struct *task = (void *)ctx->args[0];
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
 	struct exit_event *event;
 	__u64 size;
 
-	if (BPF_CORE_READ(signal, live.counter) || !asked_for())
+	if (!asked_for())
 		return 0;
 	event = buffer(&exit_buffers);
 	if (!event)
 		return count_lost();
 	begin(&event->head, EXIT);
+	BPF_CORE_READ_INTO(&event->head.comm, task, group_leader, comm);
 	if (!complete(&event->head))
 		return 0;
 	if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT)
@@ -303,6 +304,19 @@ int trace_exit(struct bpf_raw_tracepoint_args *ctx)
 		event->status = BPF_CORE_READ(task, group_leader, exit_code);
 	size = cgroup_names(&event->head, (char *)(event + 1));
 	return send(event, sizeof(*event) + at_most(size, CGROUP_SIZE));
+}
+
+/* The last thread reports. Two that end at once may both take themselves for the last: the reader knows them by pid and start. */
+SEC("raw_tp/sched_process_exit")
+int trace_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+
+	if (BPF_CORE_READ(signal, live.counter))
+		return 0;
+	report_exit(task, signal);
+	return leave_tree();
 }
 
 /* The layout of events/sched/sched_process_exec/format in tracefs. */

@@ -231,9 +231,9 @@ static __always_inline __u64 forget(volatile __u32 *place, __u64 size, __u64 lim
 	return size < limit ? size : limit;
 }
 
-#define CGROUP_LEVELS 10
-#define CGROUP_NAME 128
-#define CGROUP_SIZE ((CGROUP_LEVELS + 1) * CGROUP_NAME)
+#define CGROUP_LEVELS 12
+#define CGROUP_NAME 256
+#define CGROUP_SIZE 1024
 
 static __always_inline struct kernfs_node *above(struct kernfs_node *node)
 {
@@ -242,29 +242,40 @@ static __always_inline struct kernfs_node *above(struct kernfs_node *node)
 	return BPF_CORE_READ((struct kernfs_node___rcu *)node, __parent);
 }
 
-/* Put the names of the process's cgroup, and of those above it, into `to`. Their size. */
+/* Put the names of the process's cgroup, and of those above it, into `to`; an empty one at last if there are more. Their
+ * size. (The root's own name is empty, and is left out.)
+ */
 static __always_inline __u64 cgroup_names(struct head *head, char *to)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct kernfs_node *node, *parent;
 	__u64 size = 0;
-	long length;
 
 	head->cgroup_size = 0;
 	if (!bpf_core_field_exists(task->cgroups))
 		return 0;
 	node = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
 	head->cgroup_id = BPF_CORE_READ(node, id);
-	for (int i = 0; i < CGROUP_LEVELS; i++) {
+	for (int i = 0; i < CGROUP_LEVELS && size < CGROUP_SIZE - CGROUP_NAME; i++) {
 		parent = above(node);
 		if (!parent)
-			break; /* the root's name is empty */
-		length = bpf_probe_read_kernel_str(to + size, CGROUP_NAME, BPF_CORE_READ(node, name));
-		if (length > 0)
-			size = forget(&head->cgroup_size, size + length, CGROUP_SIZE - CGROUP_NAME);
+			return size;
+		size += positive(bpf_probe_read_kernel_str(to + size, CGROUP_NAME, BPF_CORE_READ(node, name)));
+		size = forget(&head->cgroup_size, size, CGROUP_SIZE - 1);
 		node = parent;
 	}
-	return size;
+	to[size] = 0;
+	return forget(&head->cgroup_size, size + 1, CGROUP_SIZE);
+}
+
+/* The process has ended: another may have its number soon. */
+static __always_inline int leave_tree(void)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (by_tree)
+		bpf_map_delete_elem(&tree, &pid);
+	return 0;
 }
 
 #endif

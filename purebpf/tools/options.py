@@ -19,9 +19,8 @@ def add_ring(parser: argparse.ArgumentParser) -> None:
     add(
         "--buffer-size",
         type=_ring_size,
-        default=2 << 20,
         metavar="SIZE",
-        help="of the ring, in bytes, or as 512K or 8M (2M)",
+        help="of the ring, in bytes, or as 512K or 8M (2M, or room for eight of the longest events)",
     )
     add("--metrics", metavar="ADDRESS:PORT", help="serve counters to Prometheus; needs purebpf[metrics]")
     add("--btf", metavar="FILE", help="the kernel's types, where it does not give them itself")

@@ -38,7 +38,8 @@ _EXEC = struct.Struct(f"={HEAD}iiIIIIIIIIII")  # struct event, and struct exit_e
 _EXIT = struct.Struct(f"={HEAD}I4x")
 _EXITED = (2).to_bytes(4, sys.byteorder)  # enum kind
 _ARGS_FAULT, _CWD_CUT, _SCRIPT, _PLAIN, _NAME_FAULT, _ARGS_CUT = 1, 2, 4, 8, 16, 32  # enum flag
-_PATHS = 4096 + 11 * 128 + 4096  # PATHS: room for the file name, the cgroup, the directory
+_PATH_MAX = 4096  # with the NUL
+_PATHS = 2 * _PATH_MAX + 1024  # PATHS: room for the file name, the cgroup, the directory
 _SPARE = 2 * 4096
 _MAX_ENV = 128 * 1024
 _KNOWN = 65536  # processes whose exec is remembered for their exit
@@ -122,7 +123,7 @@ class Decoder:
     """Records into rows. Remembers the execs of living processes for their exits."""
 
     def __init__(self, options: argparse.Namespace, clock: Clock) -> None:
-        self._clock, self._env = clock, options.env
+        self._clock, self._env, self._cwd = clock, options.env, options.cwd
         self._execs: OrderedDict[tuple[int, int], Row] = OrderedDict()
         self._remember = options.exits
         self._gone: deque[tuple[int, int]] = deque(maxlen=64)
@@ -151,9 +152,11 @@ class Decoder:
         row["syscall"] = _SYSCALLS.get(call)
         names_at = _EXEC.size + name_size
         event.place(row, head, record[names_at : names_at + event.cgroup_size(head)])
+        if name_size == _PATH_MAX:
+            row["filename_truncated"] = True
         if flags or args_size < args_total:
             _qualify(row, flags, args_size, args_total)
-        if cwd_size:
+        if self._cwd:
             row["cwd"] = _path(record[args_at - cwd_size : args_at], flags)
         if self._env:
             self._add_env(row, record[args_at + args_size :], env_size < env_total)
@@ -164,8 +167,9 @@ class Decoder:
         return row
 
     def _add_env(self, row: Row, block: bytes, cut: bool) -> None:
-        found = dict(entry.split("=", 1) for entry in event.text(block).split("\0") if "=" in entry)
-        row["env"] = {name: found[name] for name in self._env if name in found}
+        entries = event.text(block).split("\0")[:-1]  # what is behind the last NUL is a part of one
+        found = dict(entry.split("=", 1) for entry in reversed(entries) if "=" in entry)  # getenv() takes the first
+        row["env"] = None if row["retval"] else {name: found[name] for name in self._env if name in found}
         if cut:
             row["env_truncated"] = True
 
@@ -197,9 +201,9 @@ def _signal(number: int) -> str:
 
 
 def _path(names: bytes, flags: int) -> str:
-    """From names, innermost first, each with its NUL. A path that was cut, or has no way to the root, has no "/" in front."""
-    path = "/".join(reversed(event.text(names).split("\0")[:-1]))
-    return f"…/{path}" if flags & _CWD_CUT else f"/{path}"
+    """Of a directory; its names are as those of a cgroup."""
+    found = event.text(names).split("\0")[:-1]
+    return event.path_of([*found, ""] if flags & _CWD_CUT else found)
 
 
 def _qualify(row: Row, flags: int, captured: int, total: int) -> None:
@@ -214,9 +218,10 @@ def _qualify(row: Row, flags: int, captured: int, total: int) -> None:
         row["argv_truncated"] = True
         row["argv_bytes"] = None if failed else total
         row["argv_captured"] = captured
-        row["argc"] = None if failed else row["argc"]
     if flags & _ARGS_FAULT:
         row["argv_fault"] = True
+    if failed and flags & (_ARGS_CUT | _ARGS_FAULT):
+        row["argc"] = None  # there may have been more
     if flags & _NAME_FAULT:
         row["filename_fault"] = True
 

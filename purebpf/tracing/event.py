@@ -37,8 +37,13 @@ def comm(field: bytes) -> str:
 @lru_cache(1024)
 def cgroup(names: bytes) -> tuple[str, str | None]:
     """The path of a cgroup, from its names, innermost first, each with its NUL; and the container that it belongs to."""
-    path = "/" + "/".join(reversed(text(names).split("\0")[:-1]))
+    path = path_of(text(names).split("\0")[:-1])
     return path, container_of(path)
+
+
+def path_of(names: list[str]) -> str:
+    """From names, the innermost first. An empty one at last stands for more, which were not captured."""
+    return ("…" if names and not names[-1] else "") + "/" + "/".join(reversed(names)).lstrip("/")
 
 
 def errno_name(number: int) -> str:

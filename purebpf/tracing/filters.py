@@ -22,9 +22,9 @@ from .event import Row
 
 _WISHES = {"pid": 0, "ppid": 1, "user": 2}  # enum wish_kind
 _WISH, _NUMBER = struct.Struct("=QQ"), struct.Struct("=I")
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _MAX_CGROUPS = 16  # MAX_CGROUPS
 _TREE = 16384  # processes that are followed at once
-_TREE_PROGRAMS = ("follow_fork", "follow_exit")
 
 
 def add_arguments(parser: argparse.ArgumentParser, patterns: tuple[str, ...]) -> None:
@@ -94,7 +94,9 @@ class Filters:
         self._tree: list[int] = options.tree + ([] if command is None else [command])
         self._cgroups = _folders(options)
         self._matchers = [(name, getattr(options, name)) for name in patterns if getattr(options, name)]
-        self.ancestry = bool(self._tree or self._wishes["ppid"])
+        self._exits: bool = getattr(options, "exits", False)  # a program that reports them keeps the tree, too
+        if self._tree or self._wishes["pid"] or self._wishes["ppid"]:
+            _refuse_in_namespace()
 
     def prepare(self, spec: ObjectSpec) -> None:
         """Switch on in the programs what is needed, and have room for it."""
@@ -105,8 +107,8 @@ class Filters:
         spec.maps["wishes"].max_entries = max(1, sum(map(len, self._wishes.values())))
         spec.maps["tree"].max_entries = _TREE if self._tree else 1
         spec.maps["cgroups"].max_entries = max(1, len(self._cgroups))
-        for name in _TREE_PROGRAMS:
-            spec.programs[name].autoload = bool(self._tree)
+        spec.programs["follow_fork"].autoload = bool(self._tree)
+        spec.programs["follow_exit"].autoload = bool(self._tree) and not self._exits
 
     def begin(self, obj: Object) -> None:
         """Tell the programs whom to look for. They are attached already: a child that is forked meanwhile is followed."""
@@ -142,6 +144,15 @@ class Filters:
     def passes(self, row: Row) -> bool:
         """What only Python can tell: do the patterns match?"""
         return all(any(match(row[name] or "") for match in matchers) for name, matchers in self._matchers)
+
+
+def _refuse_in_namespace() -> None:
+    """The programs know processes by the numbers that the first PID namespace gives them."""
+    if os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+        raise NotSupported(
+            "in a PID namespace of its own (a container's) purebpf cannot know the numbers that the kernel gives to processes",
+            hint="leave out --pid, --ppid, --tree and -- COMMAND, or run it in the host's namespace (docker run --pid=host)",
+        )
 
 
 def _folders(options: argparse.Namespace) -> list[str]:

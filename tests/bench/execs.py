@@ -65,7 +65,10 @@ BPFTRACE = "tracepoint:syscalls:sys_enter_execve { join(args->argv) }"
 
 
 class Load(NamedTuple):
-    """What a tool did under a load. Times in seconds; `bpf` in nanoseconds an exec, `maps` and `peak` in MB."""
+    """What a tool did under a load.
+
+    `cpu` in seconds, `bpf` in nanoseconds an exec, `maps` and `peak` in MB; `switches` are its voluntary ones of context.
+    """
 
     generated: int
     captured: int
@@ -74,6 +77,7 @@ class Load(NamedTuple):
     bpf: float
     maps: float
     peak: float
+    switches: int
 
 
 def tools() -> dict[str, list[str]]:
@@ -114,8 +118,10 @@ def execs(report: Report) -> None:
         storm = f"{folder}/storm"
         subprocess.run([compiler, "-O2", "-o", storm, str(HERE / "exec_storm.c")], check=True)
         paced(report, {name: loaded(command, storm, PACED) for name, command in found.items()})
+        report.note(f"storm of 10 s without a tool: {generate([storm, 'none', *STORM]) / 10:.0f} execs/s")
         for name, command in found.items():
-            describe(report, f"storm of 10 s, {name}", loaded(command, storm, STORM))
+            storming = loaded(command, storm, STORM)
+            describe(report, f"storm of 10 s, {name}, {storming.generated / 10:.0f} execs/s", storming)
             describe(report, f"stopped for 3 s in a storm of 4 s, {name}", loaded(command, storm, SHORT, stop=3))
         others(report, storm, found)
 
@@ -154,11 +160,12 @@ def paced(report: Report, loads: dict[str, Load]) -> None:
 
 
 def describe(report: Report, what: str, load: Load) -> None:
+    """A line of it. An exec of someone else's may be among those that were lost."""
     missed = load.generated - load.captured
-    said = f"{load.lost} said to be lost" if missed or load.lost else "none lost"
+    said = f"{load.lost} said to be lost ({load.lost - missed:+d})" if missed or load.lost else "none lost"
     report.note(
         f"{what}: {load.captured} of {load.generated}, {said}; CPU {load.cpu / load.generated * 1e4:.2f} s for 10,000,"
-        f" BPF {load.bpf / 1000:.1f} µs each, peak {load.peak:.0f} MB, maps {load.maps:.1f} MB"
+        f" BPF {load.bpf / 1000:.1f} µs each, peak {load.peak:.0f} MB, maps {load.maps:.1f} MB, {load.switches} waits"
     )
 
 
@@ -168,16 +175,16 @@ def loaded(command: list[str], storm: str, load: list[str], stop: float = 0) -> 
     with tempfile.TemporaryDirectory() as folder, run_statistics():
         before = objects()
         with running(command, folder) as tool:
-            cpu = cpu_of(tool.pid)
+            cpu, switches = cpu_of(tool.pid), switches_of(tool.pid)
             generated = generate([storm, tag, *load], tool.pid, stop)
             settle(tool.pid, Path(folder, "out"))
-            cpu = cpu_of(tool.pid) - cpu
+            cpu, switches = cpu_of(tool.pid) - cpu, switches_of(tool.pid) - switches
             time_in_bpf, maps = measured(before)
-            peak = peak_of(tool.pid)
+            peak = status(tool.pid, "VmHWM") / 1024
         out, err = Path(folder, "out").read_bytes(), Path(folder, "err").read_text(errors="replace")
     captured = len(set(re.findall(rf"{tag}\W+(n\d+)".encode(), out)))
     lost = sum(map(int, re.findall(r"(?im)^(?:purebpf: )?lost (\d+) events(?! in all)", err + out.decode("latin-1"))))
-    return Load(generated, captured, lost, cpu, time_in_bpf / generated, maps, peak)
+    return Load(generated, captured, lost, cpu, time_in_bpf / generated, maps, peak, switches)
 
 
 @contextmanager
@@ -199,8 +206,8 @@ def running(command: list[str], folder: str) -> Iterator[subprocess.Popen[bytes]
         tool.wait(20)
 
 
-def generate(command: list[str], pid: int, stop: float) -> int:
-    """Run the load; the tool is stopped for a while in the middle of it, if `stop`."""
+def generate(command: list[str], pid: int = 0, stop: float = 0) -> int:
+    """Run the load, and say how many execs it made; the tool `pid` is stopped for `stop` seconds in the middle of it."""
     load = subprocess.Popen(command, stdout=subprocess.PIPE)
     if stop:
         time.sleep(0.5)
@@ -226,8 +233,15 @@ def cpu_of(pid: int) -> float:
     return total
 
 
-def peak_of(pid: int) -> float:
-    return next(int(line.split()[1]) / 1024 for line in open(f"/proc/{pid}/status") if line.startswith("VmHWM"))
+def switches_of(pid: int) -> int:
+    """How often its main thread has waited."""
+    return status(pid, "voluntary_ctxt_switches")
+
+
+def status(pid: int, name: str) -> int:
+    """A number of /proc/PID/status; sizes are in KiB."""
+    with open(f"/proc/{pid}/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
 def bpftool(kind: str) -> list[dict[str, int]]:
@@ -263,7 +277,7 @@ def others(report: Report, storm: str, found: dict[str, list[str]]) -> None:
 def throughput(report: Report) -> None:
     """Events a second from a ring to lines of JSON: real records, replayed."""
     records = recorded()
-    decode = Decoder(Namespace(env=[], exits=False), Clock())
+    decode = Decoder(Namespace(env=[], exits=False, cwd=False), Clock())
     quickest, count = 1e9, 0
     for _ in range(7):
         simulated = SimulatedRing(1 << 20)
@@ -274,7 +288,7 @@ def throughput(report: Report) -> None:
             count += 1
         ring = simulated.ring()
         begin = time.perf_counter()
-        lines = "".join(map(json_line, map(decode, map(bytes, ring.consume()))))
+        lines = "".join(json_line(row) for record in ring.consume() if (row := decode(bytes(record))))
         quickest = min(quickest, time.perf_counter() - begin)
         assert lines.count("\n") == count
     rate = count / quickest

@@ -190,7 +190,8 @@ def test_a_thousand_connections_are_a_thousand_rows() -> None:
     code = """
 for i in range(1000):
     s, _ = connect()
-    print(s.getsockname()[1], flush=True)
+    sys.stdout.write(f"{s.getsockname()[1]}\\n")
+    sys.stdout.flush()
     s.close()
 """
     with socket.create_server(("127.0.0.1", 0), backlog=2000) as listening:

@@ -45,8 +45,8 @@ def exec_record(
     return head(kind, cgroup) + struct.pack("=iiII8I", retval, 1, flags, len(argv), *sizes) + before + shown + env
 
 
-def row_of(record: bytes, exits: bool = False, env: tuple[str, ...] = ()) -> dict[str, Any]:
-    decode = trace_exec.Decoder(Namespace(env=list(env), exits=exits), Clock())
+def row_of(record: bytes, exits: bool = False, env: tuple[str, ...] = (), cwd: bool = False) -> dict[str, Any]:
+    decode = trace_exec.Decoder(Namespace(env=list(env), exits=exits, cwd=cwd), Clock())
     row = decode(record)
     assert row is not None
     return row
@@ -111,7 +111,7 @@ def test_the_container_is_found_in_the_cgroup() -> None:
 
 def test_directory_and_environment_are_there_when_asked_for() -> None:
     record = exec_record([b"x"], cwd=b"bin\0usr\0", env=b"A=1\0HOME=/root\0B=x=y\0")
-    row = row_of(record, env=("HOME", "B", "MISSING"))
+    row = row_of(record, env=("HOME", "B", "MISSING"), cwd=True)
     assert row["cwd"] == "/usr/bin"
     assert row["env"] == {"HOME": "/root", "B": "x=y"}
 
@@ -121,7 +121,7 @@ def test_directory_and_environment_are_there_when_asked_for() -> None:
     [(7 << 8, 7, None, False), (9, None, "SIGKILL", False), (11 | 0x80, None, "SIGSEGV", True), (35, None, "SIG35", False)],
 )  # fmt: skip
 def test_an_exit_says_how_and_after_what_time(status: int, code: Any, signal: Any, core: bool) -> None:
-    decode = trace_exec.Decoder(Namespace(env=[], exits=True), Clock())
+    decode = trace_exec.Decoder(Namespace(env=[], exits=True, cwd=False), Clock())
     decode(exec_record([b"x", b"y"]))
     row = decode(head(EXIT) + struct.pack("=I4x", status))
     assert row is not None
@@ -130,7 +130,7 @@ def test_an_exit_says_how_and_after_what_time(status: int, code: Any, signal: An
 
 
 def test_an_exit_that_two_threads_report_comes_once() -> None:
-    decode = trace_exec.Decoder(Namespace(env=[], exits=True), Clock())
+    decode = trace_exec.Decoder(Namespace(env=[], exits=True, cwd=False), Clock())
     record = head(EXIT) + struct.pack("=I4x", 0)
     assert decode(record) is not None
     assert decode(record) is None
@@ -139,7 +139,7 @@ def test_an_exit_that_two_threads_report_comes_once() -> None:
 
 @given(st.binary(min_size=90, max_size=160))
 def test_what_is_no_record_is_refused_and_never_more(data: bytes) -> None:
-    decode = trace_exec.Decoder(Namespace(env=["A"], exits=True), Clock())
+    decode = trace_exec.Decoder(Namespace(env=["A"], exits=True, cwd=True), Clock())
     with suppress(ObjectError):
         decode(data)
 
@@ -164,7 +164,7 @@ def test_the_time_is_that_of_the_clock_on_the_wall() -> None:
 def test_lines_of_a_table_say_how_an_exec_and_a_process_ended() -> None:
     options = Namespace(failures=True, failed=False, exits=True)
     result = next(column for column in trace_exec.columns(options) if column.title == "RESULT")
-    decode = trace_exec.Decoder(Namespace(env=[], exits=True), Clock())
+    decode = trace_exec.Decoder(Namespace(env=[], exits=True, cwd=False), Clock())
     for record, said in (
         (exec_record([b"x"]), "ok"),
         (exec_record([b"x"], kind=FAILED, retval=-2), "ENOENT"),
