@@ -30,9 +30,9 @@ class Losses:
         """Of all reports."""
         return self._full + self._left_out
 
-    def report(self, final: bool = False) -> int:
-        """Say on standard error what has been lost since the last report. That number."""
-        now, before = time.monotonic(), self.total
+    def report(self, final: bool = False) -> None:
+        """Say on standard error what has been lost since the last report."""
+        now = time.monotonic()
         full = self._ring.lost
         if full > self._full:
             say(f"lost {full - self._full} {self._what}: the ring was full")
@@ -40,7 +40,6 @@ class Losses:
         if final or now - self._looked > _RARELY:
             self._looked = now
             self._report_rare()
-        return self.total - before
 
     def _report_rare(self) -> None:
         left_out = sum(program.info().recursion_misses for program in self._counted)

@@ -90,6 +90,7 @@ class _Session:
         self._left = math.inf if options.count is None else options.count
         self._deadline = math.inf if options.duration is None else time.monotonic() + options.duration
         self._owned.callback(self._output.close)
+        self._told = 0  # lost events that a row has told of
         self._gather = 0.0  # the first event is shown at once
         self._epoll = select.epoll()
         self._owned.callback(self._epoll.close)
@@ -175,17 +176,17 @@ class _Session:
                 return len(batch) == _BATCH
 
     def _write(self, rows: list[Row], ending: bool) -> None:
-        text = self._printer.lines(rows)
-        lost = self._losses.report()
+        self._losses.report()
+        lost, self._told = self._losses.total - self._told, self._losses.total
         if self._counts is not None:
             self._count(self._counts, rows, lost)
-        if lost:
-            now = time.monotonic_ns()
-            text += self._printer.lost(
-                {"event": "lost", "time": self._clock.iso(now), "monotonic_ns": now, "count": lost}
-            )
+        text = self._printer.lines(rows) + (self._lost(lost) if lost else "")
         if text:
             self._output.write(text, ending)
+
+    def _lost(self, count: int) -> str:
+        now = time.monotonic_ns()
+        return self._printer.lost({"event": "lost", "time": self._clock.iso(now), "monotonic_ns": now, "count": count})
 
     def _count(self, counts: Counter[tuple[str, str]], rows: list[Row], lost: int) -> None:
         counts.update((row["event"], "failed" if row.get("errno") else "ok") for row in rows)
