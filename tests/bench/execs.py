@@ -15,7 +15,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peers
 from results import Report, Result, less_is_better
@@ -173,13 +173,12 @@ def loaded(command: list[str], storm: str, load: list[str], stop: float = 0) -> 
     """Start the tool, wait until it is attached, run the load, read what it says."""
     tag = f"storm{time.monotonic_ns()}"
     with tempfile.TemporaryDirectory() as folder, run_statistics():
-        before = objects()
         with running(command, folder) as tool:
             cpu, switches = cpu_of(tool.pid), switches_of(tool.pid)
             generated = generate([storm, tag, *load], tool.pid, stop)
             settle(tool.pid, Path(folder, "out"))
             cpu, switches = cpu_of(tool.pid) - cpu, switches_of(tool.pid) - switches
-            time_in_bpf, maps = measured(before)
+            time_in_bpf, maps = measured(tool.pid)
             peak = status(tool.pid, "VmHWM") / 1024
         out, err = Path(folder, "out").read_bytes(), Path(folder, "err").read_text(errors="replace")
     captured = len(set(re.findall(rf"{tag}\W+(n\d+)".encode(), out)))
@@ -244,20 +243,19 @@ def status(pid: int, name: str) -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def bpftool(kind: str) -> list[dict[str, int]]:
+def bpftool(kind: str) -> list[dict[str, Any]]:
     told = subprocess.run(["bpftool", "-j", kind, "show"], check=True, capture_output=True, text=True).stdout
     return list(json.loads(told))
 
 
-def objects() -> tuple[set[int], set[int]]:
-    return {p["id"] for p in bpftool("prog")}, {m["id"] for m in bpftool("map")}
-
-
-def measured(before: tuple[set[int], set[int]]) -> tuple[float, float]:
-    """Nanoseconds that programs ran which were not there before, and MB of such maps."""
-    ran = sum(p.get("run_time_ns", 0) for p in bpftool("prog") if p["id"] not in before[0])
-    size = sum(m.get("bytes_memlock", 0) for m in bpftool("map") if m["id"] not in before[1])
-    return float(ran), size / 1e6
+def measured(pid: int) -> tuple[float, float]:
+    """Nanoseconds that the programs of a process ran, and MB of their maps."""
+    held = "".join(file.read_text() for file in Path(f"/proc/{pid}/fdinfo").iterdir())
+    numbers = {int(number) for number in re.findall(r"prog_id:\s*(\d+)", held)}
+    programs = [p for p in bpftool("prog") if p["id"] in numbers]
+    used = {number for p in programs for number in p.get("map_ids", [])}
+    size = sum(m.get("bytes_memlock", 0) for m in bpftool("map") if m["id"] in used)
+    return sum(p.get("run_time_ns", 0) for p in programs), size / 1e6
 
 
 def others(report: Report, storm: str, found: dict[str, list[str]]) -> None:
