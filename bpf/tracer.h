@@ -212,8 +212,10 @@ static __always_inline void *buffer(void *map)
 
 static __always_inline __u64 at_most(__u64 size, __u64 limit)
 {
-	barrier_var(size); /* the verifier must see this comparison, not what the compiler makes of it */
-	return size < limit ? size : limit;
+	barrier_var(size); /* the verifier must see this comparison, not what the compiler makes of it, */
+	size = size < limit ? size : limit;
+	barrier_var(size); /* and what is used must be what was compared: older verifiers do not know that two registers are equal */
+	return size;
 }
 
 static __always_inline __u64 positive(long length)
@@ -227,8 +229,7 @@ static __always_inline __u64 positive(long length)
 static __always_inline __u64 forget(volatile __u32 *place, __u64 size, __u64 limit)
 {
 	*place = size;
-	size = *place;
-	return size < limit ? size : limit;
+	return at_most(*place, limit);
 }
 
 #define CGROUP_LEVELS 12
