@@ -94,7 +94,7 @@ def test_positions_go_on_growing_round_the_ring(obj: purebpf.Object, ring: Ring)
 
 
 def test_a_busy_record_is_counted_as_available(obj: purebpf.Object, ring: Ring) -> None:
-    with later(0, emit, obj, 1, 0, 300_000_000, "dawdle"):
+    with later(0, emit, obj, 1, 0, 900_000_000, "dawdle"):
         while not ring.available:
             time.sleep(0.01)
         assert agree(obj, ring) == 16
