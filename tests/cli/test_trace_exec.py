@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,19 +136,20 @@ def test_count_and_duration_end_it_with_status_0(tmp_path: Path) -> None:
 
 @kernel
 def test_sigkill_leaves_nothing_attached(bpftool: Any) -> None:
-    def ours() -> set[tuple[str, int]]:
-        programs = {p["id"] for p in bpftool("prog", "show") if p.get("name") == "trace_exec"}
-        links = {("link", row["id"]) for row in bpftool("link", "show") if row.get("prog_id") in programs}
-        return {("prog", number) for number in programs} | links
+    def present(wanted: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        return {(kind, row["id"]) for kind in ("prog", "link") for row in bpftool(kind, "show")} & wanted
 
-    before = ours()
     with tracing() as process:
-        assert len(ours() - before) == 2
+        infos = "".join(path.read_text() for path in Path(f"/proc/{process.pid}/fdinfo").iterdir())
+        # A link's fdinfo names its program as well (bpf_link_show_fdinfo).
+        ours = {(kind, int(number)) for kind, number in re.findall(r"(?m)^(prog|link)_id:\t(\d+)$", infos)}
+        assert {kind for kind, _number in ours} == {"prog", "link"}
+        assert present(ours) == ours
         process.kill()
         process.wait()
         deadline = time.monotonic() + 10
-        while ours() - before:
-            assert time.monotonic() < deadline, f"left in the kernel: {ours() - before}"
+        while present(ours):
+            assert time.monotonic() < deadline, f"left in the kernel: {present(ours)}"
             time.sleep(0.05)
 
 
