@@ -196,9 +196,8 @@ class _Session:
 
     def _stalled(self, seconds: float, lines: int) -> None:
         """The reader of the output is slow."""
-        say(
-            f"nobody has read the output for {seconds:.0f} s: {lines} lines wait, the ring is {self._ring.fill:.0%} full"
-        )
+        behind = f"{lines} line{'s wait' if lines != 1 else ' waits'}"
+        say(f"nobody has read the output for {seconds:.0f} s: {behind}, the ring is {self._ring.fill:.0%} full")
         self._losses.report()
 
     def _pass_on(self, signalled: Signalled) -> None:
