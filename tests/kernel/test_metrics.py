@@ -181,22 +181,26 @@ def test_a_corrupt_ring_is_down_and_holds_up_no_other(sender: Sender) -> None:
 
 def test_scrapes_while_another_thread_reads_are_in_order_and_end_with_the_sum(sender: Sender) -> None:
     ring = sender.obj.ring("events", lost="lost")
-    rounds = 300
+    rounds = 0
+    scraped = threading.Event()
 
     def work() -> None:
-        for _ in range(rounds):
+        nonlocal rounds
+        while rounds < 300 or not scraped.is_set():
             sender.send(100)
             ring.poll(0)
+            rounds += 1
 
     worker = threading.Thread(target=work)
     seen = []
     with serve(":0", RingCollector(ring)) as server:
         worker.start()
-        while worker.is_alive():
-            seen.append(of(values(server), "events"))
-        worker.join()
+        try:
+            seen.extend(of(values(server), "events") for _ in range(20))
+        finally:
+            scraped.set()
+            worker.join()
         seen.append(of(values(server), "events"))
-    assert len(seen) > 2
     for one, next_one in zip(seen, seen[1:]):
         for name in ("consumed_bytes_total", "produced_bytes_total", "read_records_total", "read_batches_total"):
             assert one[name] <= next_one[name]
