@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exec_tracing import attached, until
 
 COMMAND = [sys.executable, "-m", "purebpf", "trace-exec"]
 pytestmark = pytest.mark.kernel
@@ -26,7 +27,7 @@ def tracing(*options: str, **keywords: Any) -> Iterator[subprocess.Popen[str]]:
     keywords = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **keywords}
     process = subprocess.Popen([*COMMAND, "--ppid", str(os.getpid()), *options], **keywords)
     try:
-        time.sleep(1.5)
+        attached(process)
         yield process
     finally:
         process.kill()
@@ -39,10 +40,7 @@ def execute(count: int, *arguments: str) -> None:
 
 
 def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} is not there"
-        time.sleep(0.02)
+    until(path.exists, f"file {path}")
 
 
 def numbers(path: Path) -> list[int]:
@@ -56,7 +54,7 @@ def test_a_file_gets_the_events_and_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with tracing("--json", "--output", str(path), "-n", "20") as process:
         execute(20)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert numbers(path) == list(range(20))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -71,7 +69,7 @@ def test_rotation_loses_and_tears_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGHUP)
             execute(100)
             wait_for(path)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
     files = [*(tmp_path / f"log.{i}" for i in range(count)), path]
@@ -85,7 +83,7 @@ def test_the_new_file_is_there_soon_even_when_nothing_happens(tmp_path: Path) ->
         begin = time.monotonic()
         process.send_signal(signal.SIGHUP)
         wait_for(path)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 5
         assert process.poll() is None
 
 
@@ -97,7 +95,7 @@ def test_each_file_of_comma_separated_values_begins_with_the_names(tmp_path: Pat
         process.send_signal(signal.SIGHUP)
         wait_for(path)
         execute(1)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert [file.read_text().count("event,time,") for file in (old, path)] == [1, 1]
     assert path.read_text().startswith("event,time,")
 
@@ -105,7 +103,7 @@ def test_each_file_of_comma_separated_values_begins_with_the_names(tmp_path: Pat
 def test_a_hangup_without_a_file_ends_it() -> None:
     with tracing("--json") as process:
         process.send_signal(signal.SIGHUP)
-        assert process.wait(10) == -signal.SIGHUP
+        assert process.wait(60) == -signal.SIGHUP
 
 
 def test_nohup_is_respected() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exec_tracing import attached, until
 
 import purebpf
 
@@ -30,7 +31,7 @@ def tracing(*options: str, **keywords: Any) -> Iterator[subprocess.Popen[str]]:
     keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
     process = subprocess.Popen([*COMMAND, *options], text=True, errors="surrogateescape", **keywords)
     try:
-        time.sleep(1.5)
+        attached(process)
         yield process
     finally:
         process.kill()
@@ -105,7 +106,7 @@ def test_a_closed_pipe_ends_it_even_when_nothing_happens() -> None:
     with tracing() as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(10) == -signal.SIGPIPE
+        assert process.wait(60) == -signal.SIGPIPE
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -205,10 +206,8 @@ def test_a_slow_reader_is_spoken_of_while_it_is_slow(tmp_path: Path) -> None:
     with tracing("--json") as process:
         for _ in range(200):
             subprocess.run([path])
-        time.sleep(2.5)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
-        assert "nobody has read the output for" in err
+        assert process.stderr is not None
+        assert "nobody has read the output for" in process.stderr.readline()
 
 
 def test_version_and_help_need_no_privileges() -> None:
@@ -269,15 +268,19 @@ def test_a_kernel_without_ring_buffers_is_status_4() -> None:
 @kernel
 def test_without_perf_links_the_ioctl_attaches(tmp_path: Path) -> None:
     """BPF_LINK_CREATE answers EINVAL for perf events before 5.15."""
-    path, program = link(tmp_path, "by-ioctl"), str(purebpf.prebuilt("execve"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", FILTER, "28", "run", program, "--duration", "3"], stdout=subprocess.PIPE, text=True
-    )
-    time.sleep(1.5)
-    subprocess.run([path])
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert path in bytes.fromhex("".join(out.split()).replace("events:", "")).decode("latin-1")
+    path, output = link(tmp_path, "by-ioctl"), tmp_path / "out"
+    command = [sys.executable, "-c", FILTER, "28", "run", str(purebpf.prebuilt("execve"))]
+
+    def seen() -> bool:
+        assert process.poll() is None
+        subprocess.run([path])
+        return path.encode() in bytes.fromhex("".join(output.read_text().split()).replace("events:", ""))
+
+    with output.open("wb") as file, subprocess.Popen(command, stdout=file) as process:
+        try:
+            until(seen, "exec of ours")
+        finally:
+            process.terminate()
 
 
 SETPRIV = shutil.which("setpriv") or "setpriv"
@@ -323,10 +326,8 @@ def test_without_btf_a_lesser_program_runs_and_says_what_is_missing(tmp_path: Pa
         [*WITHOUT_BTF, *COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < deadline:
-            subprocess.run([str(script), "a b"])
-        out, err = process.communicate(timeout=5)
+        until(lambda: subprocess.run([str(script), "a b"]) and process.poll() is not None, "end of the tracer")
+        out, err = process.communicate(timeout=20)
     finally:
         process.kill()
     row = json.loads(out)

@@ -79,6 +79,22 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         time.sleep(0.01)
 
 
+def attached(process: subprocess.Popen[Any]) -> None:
+    """Wait until a tracer has links and sleeps on its ring; fails if it ends before."""
+
+    def sleeps() -> bool:
+        assert process.poll() is None, f"ended with status {process.returncode}"
+        waits_in = Path(f"/proc/{process.pid}/wchan").read_text()  # the function that the compiler made of it
+        return waits_in in ("ep_poll", "do_epoll_wait") and "link_id:" in descriptors()
+
+    def descriptors() -> str:
+        with suppress(FileNotFoundError):  # closed since it was listed
+            return "".join(path.read_text() for path in Path(f"/proc/{process.pid}/fdinfo").iterdir())
+        return ""
+
+    until(sleeps, "link of the tracer")
+
+
 class Tracer:
     """A trace-exec that runs, and writes to a file."""
 

@@ -55,16 +55,17 @@ def waiting_in(end: FileIO) -> str:
 
 
 class Reader(threading.Thread):
-    """Reads after a `delay`, `chunk` bytes every `pause` seconds, until nobody writes. `text` is what it got."""
+    """Reads once it `begins`, `chunk` bytes every `pause` seconds, until nobody writes. `text` is what it got."""
 
-    def __init__(self, end: FileIO, chunk: int, delay: float = 0.0, pause: float = 0.0) -> None:
+    def __init__(self, end: FileIO, chunk: int, begins: threading.Event | None = None, pause: float = 0.0) -> None:
         super().__init__()
-        self._end, self._chunk, self._delay, self._pause = end, chunk, delay, pause
+        self._end, self._chunk, self._begins, self._pause = end, chunk, begins, pause
         self._found: list[bytes] = []
         self.start()
 
     def run(self) -> None:
-        time.sleep(self._delay)
+        if self._begins:
+            self._begins.wait()
         while piece := self._end.read(self._chunk):
             self._found.append(piece)
             time.sleep(self._pause)
@@ -117,19 +118,23 @@ def test_lines_of_several_writers_of_a_pipe_do_not_mix() -> None:
 
 
 def test_it_speaks_of_a_reader_that_does_not_read_once_a_second() -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[float, int]] = []
+    begin = threading.Event()
     with pipe() as (reader, writer):
 
         def stalled(seconds: float, waiting: int) -> None:
             in_pipe = int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
-            told.append((round(seconds), waiting + in_pipe // len(LINE)))
+            told.append((seconds, waiting + in_pipe // len(LINE)))
+            if len(told) == 3:
+                begin.set()
 
-        got = Reader(reader, 10000, delay=3.5)
+        got = Reader(reader, 10000, begin)
         with to(writer, stalled) as output:
             writer.close()
             output.write(LINE * 2000)
         assert got.text == LINE * 2000
-    assert told == [(1, 2000), (2, 2000), (3, 2000)]
+    assert [lines for _seconds, lines in told] == [2000] * 3
+    assert all(later - before > 0.9 for (before, _), (later, _) in zip([(0.0, 0), *told], told))
 
 
 def test_an_ending_command_gives_up_after_two_seconds_and_knows_what_it_did_not_print(capfd: Any) -> None:
@@ -246,7 +251,9 @@ def test_a_signal_ends_it_whatever_its_reader_has_stopped_reading() -> None:
         for (_, both), (_, writer) in zip(cases, ends)
     ]
     try:
-        time.sleep(3)
+        for process in started:
+            if process.stderr:
+                assert "lines wait" in process.stderr.readline()
         for process in started:
             process.send_signal(signal.SIGTERM)
         for (kind, both), process in zip(cases, started):
