@@ -216,8 +216,9 @@ def ask():
     os._exit(0)
 listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
 port = listening.getsockname()[1]
-threading.Thread(target=accept, daemon=True).start()
-for pid in [os.fork() or ask() for _ in range(4)]:
+children = [os.fork() or ask() for _ in range(4)]
+threading.Thread(target=accept, daemon=True).start()  # after the forks: Python 3.12 and later warn of the other order
+for pid in children:
     assert os.waitpid(pid, 0)[1] == 0
 """
 
