@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,7 @@ def test_a_slow_reader_is_spoken_of_while_it_is_slow(tmp_path: Path) -> None:
         for _ in range(200):
             subprocess.run([path])
         assert process.stderr is not None
+        assert select.select([process.stderr], [], [], 60)[0]
         assert "nobody has read the output for" in process.stderr.readline()
 
 
@@ -274,13 +276,15 @@ def test_without_perf_links_the_ioctl_attaches(tmp_path: Path) -> None:
     def seen() -> bool:
         assert process.poll() is None
         subprocess.run([path])
-        return path.encode() in bytes.fromhex("".join(output.read_text().split()).replace("events:", ""))
+        rows = output.read_text().rpartition("\n")[0]  # the last may be half written
+        return path.encode() in bytes.fromhex("".join(rows.split()).replace("events:", ""))
 
     with output.open("wb") as file, subprocess.Popen(command, stdout=file) as process:
         try:
             until(seen, "exec of ours")
         finally:
             process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
 
 
 SETPRIV = shutil.which("setpriv") or "setpriv"

@@ -275,8 +275,10 @@ def test_a_tracer_counts_what_it_shows_and_ends_by_a_signal_at_once(tmp_path: Pa
             time.sleep(0.5)
             count = shown(url)
             assert 'purebpf_ringbuf_lost_records_total{ring="events"} 0.0' in fetch(url)
+            start = time.monotonic()
             tracer.send_signal(signal.SIGINT)
             out, _err = tracer.communicate(timeout=20)
+            assert time.monotonic() - start < 5
         finally:
             tracer.kill()
     assert before < count == len(out.splitlines())

@@ -65,7 +65,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         if self._begins:
-            self._begins.wait()
+            self._begins.wait(30)
         while piece := self._end.read(self._chunk):
             self._found.append(piece)
             time.sleep(self._pause)
@@ -251,9 +251,9 @@ def test_a_signal_ends_it_whatever_its_reader_has_stopped_reading() -> None:
         for (_, both), (_, writer) in zip(cases, ends)
     ]
     try:
-        for process in started:
-            if process.stderr:
-                assert "lines wait" in process.stderr.readline()
+        for (reader, _), process in zip(ends, started):
+            assert select.select([process.stderr or reader], [], [], 30)[0], "it has not begun to write"
+            assert process.stderr is None or "lines wait" in process.stderr.readline()
         for process in started:
             process.send_signal(signal.SIGTERM)
         for (kind, both), process in zip(cases, started):
