@@ -4,7 +4,7 @@ ARGS ?=
 SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help trace-exec test lint bpf bpf-check bench fuzz fuzz-coverage stress clean
+.PHONY: help trace-exec test lint bpf bpf-check wheel pyz bench fuzz fuzz-coverage stress clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,16 @@ bpf-check: ## compile bpf/ afresh and compare with the committed objects
 	@echo "committed objects were made with $$(sed -n 's/^clang: //p' prebuilt/MANIFEST)"
 	rm -rf build/bpf && bpf/build.sh build/bpf
 	diff -r prebuilt build/bpf && echo "prebuilt/ is what bpf/ compiles to"
+
+wheel: $(VENV)/dev ## the package for pip, and its source: dist/*.whl, dist/*.tar.gz
+	rm -rf dist/*.whl dist/*.tar.gz
+	$(VENV)/bin/python -m build --quiet --outdir dist .
+
+pyz: $(VENV)/dev ## all of purebpf and what it needs in one executable file: dist/purebpf.pyz
+	rm -rf build/pyz
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/pyz .
+	$(VENV)/bin/python -m pip download --quiet --no-deps --only-binary :all: --require-hashes -r .ci/pyz.txt --dest build/pyz
+	$(VENV)/bin/python .ci/pyz.py build/pyz/*.whl dist/purebpf.pyz
 
 bench: $(VENV)/dev ## measure start-up, the ring and memory against libbpf in C and BCC; parts: make bench ARGS=ring
 	$(VENV)/bin/python tests/bench/bench.py $(ARGS)

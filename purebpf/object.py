@@ -32,7 +32,7 @@ from .kernel.ringbuf import RingBuffer
 from .kernel.sys import require_supported
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from importlib.resources.abc import Traversable
 
     from .formats.core_relo import Outcome, Resolver
     from .kernel.externs import Externs
@@ -47,39 +47,57 @@ class _Closable(Protocol):
 _Owned = TypeVar("_Owned", bound=_Closable)
 
 
-def read(path: str | os.PathLike[str]) -> ObjectSpec:
+def read(source: str | os.PathLike[str] | Traversable) -> ObjectSpec:
     """Read an object file. Raises ObjectError if it is missing, unreadable or no BPF object."""
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(source)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise ObjectError(f"{os.fspath(path)}: {error.strerror}") from error
-    try:
-        return parse(data, os.path.basename(os.fspath(path)).split(".")[0])
+        return parse(contents(path), os.path.basename(path).split(".")[0])
     except ObjectError as error:
-        raise type(error)(f"{os.fspath(path)}: {error}", hint=error.hint) from error
+        raise type(error)(f"{path}: {error}", hint=error.hint) from error
+
+
+def contents(path: str) -> bytes:
+    """A file's bytes, also of one in the archive out of which purebpf is run. Raises ObjectError."""
+    try:
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except NotADirectoryError:
+            loader: Any = __spec__.loader
+            if not path.startswith(getattr(loader, "archive", path) + os.sep):
+                raise
+            return bytes(loader.get_data(path))
+    except OSError as error:  # zipimport's has no number
+        raise ObjectError(error.strerror or "there is no such file in the archive") from error
 
 
 def prebuilt_path(name: str) -> str:
     """As `prebuilt`, for those in a hurry: pathlib takes longer to import than an object to load."""
     package = os.path.dirname(__file__)
-    inside = os.path.join(package, "prebuilt")
-    folder = inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "prebuilt")
-    return os.path.join(folder, f"{name}.bpf.o")
+    inside, beside = os.path.join(package, "prebuilt"), os.path.join(os.path.dirname(package), "prebuilt")
+    checkout = os.path.isdir(beside) and not os.path.isdir(inside)
+    return os.path.join(beside if checkout else inside, f"{name}.bpf.o")
 
 
-def prebuilt(name: str) -> Path:
+def prebuilt(name: str) -> Traversable:
     """The object that comes with purebpf under this name, e.g. "trace_exec" for prebuilt/trace_exec.bpf.o.
 
-    In an installed package the folder lies inside it, in a checkout beside it.
+    In an installed package the folder lies inside it, in a checkout beside it; then this is a pathlib.Path. Where
+    purebpf is run out of an archive (purebpf.pyz) it is a zipfile.Path, which `load` takes and can be read as well.
     """
-    from pathlib import Path
+    path = prebuilt_path(name)
+    archive: str | None = getattr(__spec__.loader, "archive", None)
+    if archive is None:
+        from pathlib import Path
 
-    return Path(prebuilt_path(name))
+        return Path(path)
+    from zipfile import Path as ArchivePath
+
+    return ArchivePath(archive, os.path.relpath(path, archive))
 
 
 def load(
-    source: str | os.PathLike[str] | ObjectSpec,
+    source: str | os.PathLike[str] | Traversable | ObjectSpec,
     *,
     btf: str | os.PathLike[str] | Btf | None = None,
     pin_path: str | os.PathLike[str] = bpffs.ROOT,

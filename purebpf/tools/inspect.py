@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from ..errors import Error, ObjectError
@@ -23,7 +22,7 @@ from ..formats.insn import SIZE
 from ..formats.layout import plain
 from ..formats.spec import FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, Reference, ReferenceKind
 from ..kernel import vmlinux
-from ..object import read
+from ..object import contents, read
 from ..tracing.output import Output
 from ..tracing.text import escape
 
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     target = None
     if options.btf:
         target = Target(vmlinux.vmlinux() if options.btf == "kernel" else vmlinux.read(options.btf))
-    report = describe(spec, Path(options.object).read_bytes(), target, options.code)
+    report = describe(spec, contents(options.object), target, options.code)
     Output().write(json.dumps(report, indent=2) + "\n" if options.json else "".join(_lines(report)))
 
 
