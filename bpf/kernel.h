@@ -136,11 +136,49 @@ struct user_pt_regs___arm64 {
 	__u64 regs[31];
 };
 
+struct psw___s390 {
+	unsigned long mask;
+};
+
+struct pt_regs___s390 {
+	struct psw___s390 psw; /* program status word */
+	unsigned long gprs[16], orig_gpr2;
+	unsigned int int_code;
+};
+
+struct pt_regs___powerpc {
+	unsigned long gpr[32], orig_gpr3;
+};
+
+struct pt_regs___riscv {
+	unsigned long a1, a7, orig_a0; /* a1 to a7 are neighbours */
+};
+
 #pragma clang attribute pop
 
 static __always_inline int on_x86(void)
 {
 	return bpf_core_field_exists(struct pt_regs___x86, orig_ax);
+}
+
+static __always_inline int on_arm64(void)
+{
+	return bpf_core_field_exists(struct pt_regs___arm64, syscallno);
+}
+
+static __always_inline int on_s390(void)
+{
+	return bpf_core_field_exists(struct pt_regs___s390, orig_gpr2);
+}
+
+static __always_inline int on_powerpc(void)
+{
+	return bpf_core_field_exists(struct pt_regs___powerpc, orig_gpr3);
+}
+
+static __always_inline int on_riscv(void)
+{
+	return bpf_core_field_exists(struct pt_regs___riscv, orig_a0);
 }
 
 #endif

@@ -187,18 +187,18 @@ struct request {
 	__u32 pointer_size;
 };
 
-/* Which of enum call this system call is, if it is one. Those of 32-bit programs on arm64 are not looked for. */
+/* Which of enum call this system call is, if it is one. Of 32-bit programs those on x86 are looked for. */
 static __always_inline int request_of(struct pt_regs *regs, int number, struct request *request)
 {
-	int narrow = of_32_bits();
+	int narrow = of_32_bits(regs);
 
 	request->pointer_size = narrow ? 4 : 8;
-	if (is_call(number, narrow, 59, 11, 221, NO_CALL)) {
+	if (is_call(number, narrow, 59, 11, 221, NO_CALL, 11, 11)) {
 		request->name = argument(regs, narrow, 0);
 		request->argv = argument(regs, narrow, 1);
 		return EXECVE;
 	}
-	if (is_call(number, narrow, 322, 358, 281, NO_CALL)) {
+	if (is_call(number, narrow, 322, 358, 281, NO_CALL, 354, 362)) {
 		request->name = argument(regs, narrow, 1);
 		request->argv = argument(regs, narrow, 2);
 		return EXECVEAT;
@@ -228,7 +228,7 @@ static __always_inline void read_arguments(struct event *event, char *to, struct
 		size = *done;
 		if (size >= max_args)
 			break;
-		length = bpf_probe_read_user_str(to + size, PAGE, (void *)from + *part);
+		length = read_user_string(to + size, PAGE, (void *)from + *part);
 		if (length < 0)
 			goto fault;
 		if (length == PAGE) { /* there may be more of it: go on at the NUL */
@@ -271,7 +271,7 @@ int trace_failed_exec(struct bpf_raw_tracepoint_args *ctx)
 	tail = (char *)(event + 1);
 	event->retval = ctx->args[1];
 	event->syscall = call;
-	event->name_size = positive(bpf_probe_read_user_str(tail, PATH_MAX, (void *)request.name));
+	event->name_size = positive(read_user_string(tail, PATH_MAX, (void *)request.name));
 	if (!event->name_size)
 		event->flags |= NAME_FAULT;
 	size = add_places(event);

@@ -57,6 +57,8 @@ static __always_inline int may_be_open(int number)
 	case 56:
 	case 85:
 	case 257:
+	case 286:
+	case 288:
 	case 295:
 	case 322:
 	case 437:
@@ -73,22 +75,22 @@ static __always_inline int request_of(struct pt_regs *regs, struct request *requ
 
 	if (!may_be_open(number))
 		return 0;
-	narrow = of_32_bits();
+	narrow = of_32_bits(regs);
 	request->dirfd = AT_FDCWD;
-	if (is_call(number, narrow, 257, 295, 56, 322)) { /* openat */
+	if (is_call(number, narrow, 257, 295, 56, 322, 288, 286)) { /* openat */
 		request->dirfd = argument(regs, narrow, 0);
 		request->path = argument(regs, narrow, 1);
 		request->how.flags = (__u32)argument(regs, narrow, 2);
 		request->how.mode = (__u16)argument(regs, narrow, 3);
-	} else if (is_call(number, narrow, 2, 5, NO_CALL, 5)) { /* open */
+	} else if (is_call(number, narrow, 2, 5, NO_CALL, 5, 5, 5)) { /* open */
 		request->path = argument(regs, narrow, 0);
 		request->how.flags = (__u32)argument(regs, narrow, 1);
 		request->how.mode = (__u16)argument(regs, narrow, 2);
-	} else if (is_call(number, narrow, 85, 8, NO_CALL, 8)) { /* creat */
+	} else if (is_call(number, narrow, 85, 8, NO_CALL, 8, 8, 8)) { /* creat */
 		request->path = argument(regs, narrow, 0);
 		request->how.flags = O_CREAT | O_WRONLY | O_TRUNC;
 		request->how.mode = (__u16)argument(regs, narrow, 1);
-	} else if (is_call(number, narrow, 437, 437, 437, 437)) { /* openat2 */
+	} else if (is_call(number, narrow, 437, 437, 437, 437, 437, 437)) { /* openat2 */
 		request->dirfd = argument(regs, narrow, 0);
 		request->path = argument(regs, narrow, 1);
 		if (bpf_probe_read_user(&request->how, sizeof(request->how), (void *)argument(regs, narrow, 2)))
@@ -123,7 +125,7 @@ int trace_open(struct bpf_raw_tracepoint_args *ctx)
 	event->flags = request.how.flags;
 	event->mode = request.how.mode;
 	event->faults = request.faults;
-	size = positive(bpf_probe_read_user_str(tail, PATH_MAX + 1, (void *)request.path));
+	size = positive(read_user_string(tail, PATH_MAX + 1, (void *)request.path));
 	if (!size)
 		event->faults |= PATH_FAULT;
 	size = forget(&event->path_size, size, PATH_MAX + 1);

@@ -218,6 +218,17 @@ static __always_inline __u64 at_most(__u64 size, __u64 limit)
 	return size;
 }
 
+/* bpf_probe_read_user_str() as it is since Linux 6.2: an empty string has one byte, its NUL. Older kernels write that, too, but
+ * say 0 (mm/maccess.c, strncpy_from_user_nofault). Without a branch, of which the verifier of 5.10 would follow too many.
+ */
+static __always_inline long read_user_string(char *to, __u32 size, const void *from)
+{
+	long length = bpf_probe_read_user_str(to, size, from), sign = length | -length;
+
+	asm volatile("" : "+r"(sign)); /* or clang would see the branch in it */
+	return length + ((__u64)sign >> 63 ^ 1);
+}
+
 static __always_inline __u64 positive(long length)
 {
 	return length > 0 ? length : 0;
