@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import BytesParser
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_the_source_distribution_builds_the_same_wheel(sdist: Path, wheel: Path,
     assert build(source, tmp_path / "wheel", "--wheel").read_bytes() == wheel.read_bytes()
 
 
+def test_the_source_distribution_has_what_is_versioned_and_its_metadata(sdist: Path) -> None:
+    """The tests, the programs in C, the documentation and the Makefile among it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: nothing says what is versioned")
+    git = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")[:-1]
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive}
+    assert names == {*(name for name in listed if (ROOT / name).exists()), "PKG-INFO"}
+
+
 def test_the_index_of_packages_would_take_both(sdist: Path, wheel: Path) -> None:
     pytest.importorskip("twine", reason="needs twine, which checks what is uploaded")
     command = [sys.executable, "-m", "twine", "check", "--strict", sdist, wheel]
@@ -79,6 +91,8 @@ def test_the_metadata_says_what_users_ask(wheel: Path) -> None:
     assert metadata["Version"] == purebpf.__version__
     assert metadata["Requires-Python"] == ">=3.9"
     assert metadata["License-Expression"] == "MIT"
+    assert metadata["Author"] == "The purebpf authors"
+    assert "ebpf" in metadata["Keywords"].split(",")
     assert "BPF" in metadata["Summary"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
