@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
+from features import FEATURES, LACKS, Missing, examples, require, require_absence
 
+SLOW = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}  # others use this machine, too
+hypothesis.settings.register_profile("here", max_examples=examples(100), **SLOW)
+hypothesis.settings.load_profile("here")
+hypothesis.settings.register_profile(  # for machines on which nothing is soon
+    "emulated", deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
 STRICT = bool(os.environ.get("PUREBPF_NO_SKIPS"))  # set by .ci/run: there, what can run must run
 
 
@@ -23,18 +32,38 @@ def why_no_kernel() -> str | None:
     return None
 
 
+def pytest_configure() -> None:
+    """Signals as a terminal leaves them, to what tests start: nohup and a shell's & have them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in {"SIGHUP", "SIGQUIT"} & set(dir(signal)):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if unknown := LACKS - set(FEATURES):
+        raise pytest.UsageError(f"PUREBPF_LACKS: there is no feature {', '.join(sorted(unknown))}")
     reason = why_no_kernel()
     for item in items:
         if reason and item.get_closest_marker("kernel"):
             item.add_marker(pytest.mark.skip(reason=f"needs a live kernel and root: {reason}"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The markers `needs` and `lacks`, whose features features.py knows."""
+    if item.get_closest_marker("kernel") and why_no_kernel():
+        return
+    for marker in item.iter_markers("needs"):
+        require(*marker.args)
+    for marker in item.iter_markers("lacks"):
+        require_absence(*marker.args)
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
-    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+    allowed = call.excinfo is not None and isinstance(call.excinfo.value, Missing)
+    if STRICT and report.skipped and not allowed and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where skipping is not allowed: {report.longrepr}"
 

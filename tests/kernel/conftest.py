@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,21 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def build(compiled: Callable[[str], Path]) -> Callable[[str], purebpf.ObjectSpec]:
     """Compile a program and read it; the spec is the caller's to edit."""
     return lambda source: purebpf.parse(compiled(source).read_bytes(), "built")
+
+
+@pytest.fixture
+def load_one(build: Callable[[str], purebpf.ObjectSpec]) -> Iterator[Callable[[str, str], purebpf.Object]]:
+    """Load an object from C with one of its programs, which count hits of this process: the one that is `me`."""
+    with ExitStack() as loaded:
+
+        def load(name: str, source: str) -> purebpf.Object:
+            spec = build(source)
+            for program in spec.programs.values():
+                program.autoload = program.name == name
+            spec.variables["me"].value = os.getpid()
+            return loaded.enter_context(purebpf.load(spec))
+
+        yield load
 
 
 @pytest.fixture
