@@ -1,6 +1,7 @@
 """The kernel's producer of a BPF ring buffer, over plain memory: to teach, and to test consumers without a kernel.
 
-What it does is what kernel/bpf/ringbuf.c of Linux 6.18 does, to the byte: return values, headers, positions and data.
+What it does is what kernel/bpf/ringbuf.c of Linux 6.18 does, to the byte: return values, headers, positions and data;
+in overwrite mode, what that of Linux 6.19 does.
 
     >>> ring = SimulatedRing(4096)
     >>> first, second = ring.reserve(3), ring.reserve(20)
@@ -36,6 +37,11 @@ Commit (bpf_ringbuf_commit), without the lock, as the record is its owner's:
     data. One that is busy with records before this will find it by itself. NO_WAKEUP says not to, FORCE_WAKEUP to do so
     whatever else is said. Other bits mean nothing here. In the kernel several notifications may become one.
 
+Overwrite mode (BPF_F_RB_OVERWRITE) asks no consumer for room. Step 3 looks from the pending position alone, so only a
+record that is being filled can be in the way. Then the *overwrite position* moves, record by record, over as many of the
+oldest as the new one needs, whether they have been consumed or not. A consumer goes on at its own position or at that
+one, whichever is further, and must look at it again when it has copied a record, which may have been overwritten meanwhile.
+
 One thing is not the kernel's. It compares the pending with the producer position as plain numbers, so a ring would be
 full for ever soon after its positions had wrapped, at 2**64 bytes. Here they wrap, for consumers to be tested with it.
 """
@@ -53,7 +59,7 @@ LARGEST = (1 << 32) // 4 - 1  # bytes of payload: RINGBUF_MAX_RECORD_SZ
 EAGAIN, EINVAL = 11, 22  # Linux's, wherever this runs
 _PAGES_BEFORE_DATA = 3
 _SMALLEST_PAGE = 4096
-_PRODUCER, _PENDING = 0, 1  # the 8-byte words of the producer page
+_PRODUCER, _PENDING, _OVERWRITE = 0, 1, 2  # the 8-byte words of the producer page
 
 
 class SimulatedRing:
@@ -65,11 +71,12 @@ class SimulatedRing:
 
     `size` is in bytes, a power of two; the kernel wants whole pages, a small one from 8 bytes on is for looking at.
     `start` is where the positions begin, a multiple of 8; in the kernel that is 0. Raises ObjectError for others.
+    `overwrite` is overwrite mode, whose oldest records make room for new ones.
 
     Producers are whoever holds a Reservation, any number at a time. Threads must take turns.
     """
 
-    def __init__(self, size: int, *, page_size: int = _SMALLEST_PAGE, start: int = 0) -> None:
+    def __init__(self, size: int, *, page_size: int = _SMALLEST_PAGE, start: int = 0, overwrite: bool = False) -> None:
         if not _is_power_of_two(size) or size < HEADER:
             raise ObjectError(f"a ring of {size} bytes: it must be a power of two, and at least {HEADER}")
         if not _is_power_of_two(page_size) or page_size < _SMALLEST_PAGE:
@@ -84,6 +91,9 @@ class SimulatedRing:
         self._producer = memoryview(self.producer_page).cast("Q")
         self._headers = memoryview(self.data).cast("I")
         self._consumer[0] = self._producer[_PRODUCER] = self._producer[_PENDING] = start
+        self._overwrites = overwrite
+        if overwrite:
+            self._producer[_OVERWRITE] = start
 
     def ring(self) -> Ring:
         """The same memory as its consumer sees it. A ring has one consumer; make it once."""
@@ -114,12 +124,14 @@ class SimulatedRing:
         return 0
 
     def query(self, flag: int) -> int:
-        """bpf_ringbuf_query: 0 bytes reserved and not consumed, 1 size, 2 consumer position, 3 producer position.
+        """bpf_ringbuf_query: 0 bytes reserved and not consumed, 1 size, 2 consumer position, 3 producer position, 4 overwrite
+        position, which is 0 without overwrite mode.
 
         0 for any other flag. The numbers are unsigned 64-bit ones: a false consumer position makes 0 a large one.
         """
-        consumer, producer = self._consumer[0], self._producer[_PRODUCER]
-        answers = {0: (producer - consumer) & POSITIONS, 1: self.size, 2: consumer, 3: producer}
+        consumer, producer, overwrite = self._consumer[0], self._producer[_PRODUCER], self._producer[_OVERWRITE]
+        begin = max(consumer, overwrite) if self._overwrites else consumer
+        answers = {0: (producer - begin) & POSITIONS, 1: self.size, 2: consumer, 3: producer, 4: overwrite}
         return answers.get(flag, 0)
 
     def _reserve(self, length: int) -> int | None:
@@ -129,7 +141,11 @@ class SimulatedRing:
             return None
         position = self._producer[_PRODUCER]
         pending = self._producer[_PENDING] = self._oldest_busy()
-        if not (self._has_room(self._consumer[0], position + need) and self._has_room(pending, position + need)):
+        if not self._has_room(pending, position + need):
+            return None
+        if self._overwrites:
+            self._producer[_OVERWRITE] = self._oldest_kept(position + need)
+        elif not self._has_room(self._consumer[0], position + need):
             return None
         page = _PAGES_BEFORE_DATA + self._offset(position) // self.page_size
         self._put_header(position, 0, BUSY | length)
@@ -146,6 +162,14 @@ class SimulatedRing:
                 break
             pending = (pending + stride(word & LENGTH)) & POSITIONS
         return pending
+
+    def _oldest_kept(self, end: int) -> int:
+        """The overwrite position that leaves room for a record that ends there."""
+        overwrite = self._producer[_OVERWRITE]
+        while self.size - 1 < (end - overwrite) & POSITIONS < 2 * self.size:
+            word = self._headers[self._offset(overwrite) // 4]
+            overwrite = (overwrite + stride(word & LENGTH)) & POSITIONS
+        return overwrite
 
     def _has_room(self, begin: int, end: int) -> bool:
         return (end - begin) & POSITIONS <= self.size - 1
@@ -200,6 +224,13 @@ class Reservation:
         """Its bytes, to be written. Released by the commit; then this raises ClosedError."""
         self._busy()
         return self._payload
+
+    def write(self, content: bytes, at: int = 0) -> None:
+        """Store bytes from byte `at` of the payload on, into the ring itself and at once, as a program's stores are: the
+        record is busy, but who looks all the same sees them. Raises ValueError if they do not fit in, and ClosedError.
+        """
+        self.payload[at : at + len(content)] = content
+        self._busy()._write(self.position + HEADER + at, content)
 
     def submit(self, flags: int = 0) -> bool:
         """bpf_ringbuf_submit: have it consumed. Is the consumer woken? Raises ClosedError if it is committed already."""

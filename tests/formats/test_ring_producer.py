@@ -8,6 +8,7 @@ from collections import deque
 from typing import NamedTuple
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -400,4 +401,4 @@ class Producers(RuleBasedStateMachine):
 
 
 TestProducers = Producers.TestCase
-TestProducers.settings = settings(max_examples=60, stateful_step_count=50)
+TestProducers.settings = settings(max_examples=examples(60), stateful_step_count=50)
