@@ -40,12 +40,18 @@ STATUSES: dict[type[Error], int] = {
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and end the process. `arguments` defaults to sys.argv[1:]."""
     _occupy_standard_streams()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    arguments, command_line = _split(arguments)
-    options = _parser(arguments).parse_args(arguments)
-    options.command_line = command_line
     catch_signals()
     try:
+        _main(arguments)
+    except Signalled as another:  # which came before the first had ended us
+        die_of(another.number)
+
+
+def _main(arguments: list[str] | None) -> NoReturn:
+    try:
+        arguments, command_line = _split(sys.argv[1:] if arguments is None else arguments)
+        options = _parser(arguments).parse_args(arguments)
+        options.command_line = command_line
         status = _run(options)
     except Signalled as signalled:
         die_of(signalled.number)
@@ -63,9 +69,20 @@ def _occupy_standard_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)  # takes the lowest free number: fd
+            _occupy(fd)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _occupy(fd: int) -> None:
+    """`fd` is the lowest free number."""
+    try:
+        os.open(os.devnull, os.O_WRONLY if fd == 2 else os.O_RDONLY)
+    except OSError as error:
+        sys.exit(
+            f"purebpf: a standard stream is closed, and {os.devnull} cannot be opened in its place: {error.strerror}\n"
+            "purebpf: hint: open it, or mknod -m 666 /dev/null c 1 3"
+        )
 
 
 class _Help(argparse.HelpFormatter):

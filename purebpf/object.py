@@ -32,12 +32,22 @@ from .kernel.ringbuf import RingBuffer
 from .kernel.sys import require_supported
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
+    if sys.version_info >= (3, 11):
+        from importlib.resources.abc import Traversable
+    else:
+        from importlib.abc import Traversable
 
     from .formats.core_relo import Outcome, Resolver
     from .kernel.externs import Externs
     from .kernel.perfbuf import PerfBuffer
     from .kernel.user_ringbuf import UserRingBuffer
+else:
+    Traversable = Any  # for typing.get_type_hints: importing the real one takes longer than to load an object
+
+# Absolute now: the program may go to another folder later.
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_loader: Any = __spec__.loader
+_ARCHIVE = os.path.abspath(_loader.archive) if hasattr(_loader, "archive") else None
 
 
 class _Closable(Protocol):
@@ -63,37 +73,39 @@ def contents(path: str) -> bytes:
             with open(path, "rb") as file:
                 return file.read()
         except NotADirectoryError:
-            loader: Any = __spec__.loader
-            if not path.startswith(getattr(loader, "archive", path) + os.sep):
+            inside = os.path.abspath(path)
+            if _ARCHIVE is None or not inside.startswith(_ARCHIVE + os.sep):
                 raise
-            return bytes(loader.get_data(path))
+            from zipimport import zipimporter
+
+            return zipimporter(_ARCHIVE).get_data(inside)
     except OSError as error:  # zipimport's has no number
         raise ObjectError(error.strerror or "there is no such file in the archive") from error
 
 
 def prebuilt_path(name: str) -> str:
     """As `prebuilt`, for those in a hurry: pathlib takes longer to import than an object to load."""
-    package = os.path.dirname(__file__)
-    inside, beside = os.path.join(package, "prebuilt"), os.path.join(os.path.dirname(package), "prebuilt")
+    inside, beside = os.path.join(_PACKAGE, "prebuilt"), os.path.join(os.path.dirname(_PACKAGE), "prebuilt")
     checkout = os.path.isdir(beside) and not os.path.isdir(inside)
-    return os.path.join(beside if checkout else inside, f"{name}.bpf.o")
+    suffix = "bpf.o" if sys.byteorder == "little" else "bpfeb.o"
+    return os.path.join(beside if checkout else inside, f"{name}.{suffix}")
 
 
 def prebuilt(name: str) -> Traversable:
     """The object that comes with purebpf under this name, e.g. "trace_exec" for prebuilt/trace_exec.bpf.o.
 
+    It is the one of this machine's byte order: on a big-endian one prebuilt/trace_exec.bpfeb.o.
     In an installed package the folder lies inside it, in a checkout beside it; then this is a pathlib.Path. Where
     purebpf is run out of an archive (purebpf.pyz) it is a zipfile.Path, which `load` takes and can be read as well.
     """
     path = prebuilt_path(name)
-    archive: str | None = getattr(__spec__.loader, "archive", None)
-    if archive is None:
+    if _ARCHIVE is None:
         from pathlib import Path
 
         return Path(path)
     from zipfile import Path as ArchivePath
 
-    return ArchivePath(archive, os.path.relpath(path, archive))
+    return ArchivePath(_ARCHIVE, os.path.relpath(path, _ARCHIVE))
 
 
 def load(
@@ -128,7 +140,10 @@ class Object:
     def __init__(self, spec: ObjectSpec, btf: Btf | None, pin_path: str | os.PathLike[str]) -> None:
         require_supported()
         if spec.byte_order != sys.byteorder:
-            raise ObjectError(f"the object is {spec.byte_order}-endian, this machine {sys.byteorder}-endian")
+            raise ObjectError(
+                f"the object is {spec.byte_order}-endian, this machine {sys.byteorder}-endian",
+                hint=f"compile with `clang -target {'bpfel' if sys.byteorder == 'little' else 'bpfeb'}`",
+            )
         self.spec = spec
         self.maps: dict[str, Map] = {}
         self.programs: dict[str, Program] = {}

@@ -8,6 +8,7 @@ kernel writes (`*_OUT`) keep their length. Addresses and descriptors are integer
 from __future__ import annotations
 
 import struct
+import sys
 
 NAME_LENGTH = 16  # BPF_OBJ_NAME_LEN, terminating NUL included
 
@@ -158,7 +159,8 @@ PERF_EVENT_IOC_ENABLE = 0x2400
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 PERF_SAMPLE_RAW = 1 << 10
 PERF_ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5, Linux 4.1
-PERF_ATTR_FREQ = 1 << 10  # bit of the flag word: sample_period is a frequency in Hz
+# The flag word is one of bit-fields, which C fills from the other end on a big-endian machine.
+PERF_ATTR_FREQ = 1 << (10 if sys.byteorder == "little" else 63 - 10)  # sample_period is a frequency in Hz
 
 
 def perf_event(

@@ -1,8 +1,9 @@
 """The verifier's log: which lines tell what was wrong, and which instruction and source line they are about.
 
 The log is for people and changes with every kernel, so lines are found by pattern, never by position. A rejection
-ends with the instruction, the reason in one line or a few, and statistics; up to 7.2 the reason stands bare, since
-7.3 after "Reason:". Register states, which are most of a log, are not reasons.
+ends with the instruction, the reason in one line or a few, and statistics; since 7.3 many have a report behind the
+reason: paragraphs headed "Verification failed:", "Reason:", "At:", "Causal path:" and "Suggestion:". Register states,
+which are most of a log, are not reasons.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _NOISE = re.compile(
     r"|^caller:|^callee:|^returning from callee|^to caller|^propagating|^max_states|^peak_states|^insn_processed"
     r"|^Validating \w+\(\) func|^Func#\d+ is safe|^Func#\d+ \('|^reg type unsupported for arg#\d+ function \w+#\d+$"
 )
-_LABELLED = re.compile(r"^\s*(Verification failed|Reason|Suggestion|At)\b.*:", re.IGNORECASE)
+_HEADING = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?):\s*(.*)")
+_REPORT = "Verification failed"  # the heading of the first paragraph
+_TELLING = (_REPORT, "Reason", "Suggestion")  # the others repeat the instruction
 _MOST = 6  # lines of reason that a message shows
 
 
@@ -31,14 +34,29 @@ class Rejection(NamedTuple):
 def telling(log: str) -> Rejection:
     """Find the lines that say why a program was rejected."""
     rows = [line.rstrip() for line in log.splitlines()]
+    report = next((number for number, line in enumerate(rows) if line.startswith(f"{_REPORT}:")), len(rows))
     slot, last = None, -1
-    for number, line in enumerate(rows):
+    for number, line in enumerate(rows[:report]):
         at = _INSTRUCTION.match(line)
         if at:
             slot, last = int(at[1]), number
-    labelled = [line for line in rows if _LABELLED.match(line)]
-    reasons = labelled or [line for line in rows[last + 1 :] if not _NOISE.match(line)]
+    reasons = [line for line in rows[last + 1 : report] if not _NOISE.match(line)]
     if not reasons:  # the reason stands before the last instruction, or is all there is
-        reasons = [line for line in rows if not _NOISE.match(line)]
-    head = [rows[last]] if last >= 0 and not labelled else []
-    return Rejection([*head, *reasons[-_MOST:]], slot)
+        reasons = [line for line in rows[:report] if not _NOISE.match(line)]
+    head = [rows[last]] if last >= 0 else []
+    return Rejection([*head, *reasons[-_MOST:], *_paragraphs(rows[report:])], slot)
+
+
+def _paragraphs(report: list[str]) -> list[str]:
+    """Those that tell something, in a line each."""
+    words: dict[str, list[str]] = {}
+    name = ""
+    for line in report:
+        heading = _HEADING.fullmatch(line)
+        if heading:
+            name, line = heading[1], heading[2]
+        elif not line:  # ends a paragraph that has begun
+            name = name if not words.get(name) else ""
+        if line:
+            words.setdefault(name, []).append(line.strip())
+    return [f"{name}: {' '.join(words[name])}" for name in _TELLING if name in words]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from ..errors import ObjectError
 from ..formats import attr
 from ..formats.abi import Cmd
-from . import sys
+from . import mounts, sys
 
 ROOT = "/sys/fs/bpf"
 
@@ -69,9 +69,7 @@ def is_bpffs(path: str | os.PathLike[str]) -> bool:
     with suppress(OSError):
         device = os.stat(here).st_dev
         number = f"{os.major(device)}:{os.minor(device)}"
-        with open("/proc/self/mountinfo") as mounts:
-            rows = (line.split(" - ") for line in mounts)
-            return any(left.split()[2] == number and right.split()[0] == "bpf" for left, right in rows)
+        return any(mount.device == number and mount.kind == "bpf" for mount in mounts.mounted())
     return False
 
 

@@ -1,12 +1,20 @@
 """What a process that was refused lacks (capabilities(7); /proc/self/status), and who else may have refused.
 
-In this order: capabilities, the user namespace, lockdown, seccomp. The memory limit, which tools like to blame, counts
+In this order: the user namespace, capabilities, lockdown, seccomp. The memory limit, which tools like to blame, counts
 on kernels before 5.11 only and is dealt with where the call is made (kernel/memlock.py).
 """
 
 from __future__ import annotations
 
+import os
+
 CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+# What a mode forbids that matters here (security/security.c, lockdown_reasons; the second has what the first has). The
+# first makes no call fail: the verifier does not know the helper then (kernel/trace/bpf_trace.c).
+_LOCKED_DOWN = {
+    "integrity": "bpf_probe_write_user()",
+    "confidentiality": "bpf_probe_write_user(), reading the kernel's memory, kprobes and tracefs",
+}
 
 
 def _status(field: str) -> str:
@@ -45,15 +53,26 @@ def locked_down() -> str:
         return ""
 
 
+def lockdown() -> str:
+    """What the mode that the kernel is locked down in forbids, and the remedy."""
+    mode = locked_down()
+    forbids = _LOCKED_DOWN.get(mode, "")
+    return (
+        f"the kernel is locked down ({mode}), which forbids {forbids}: boot without lockdown= on its command line, and with"
+        " Secure Boot off (kernel_lockdown(7))"
+    )
+
+
 def suspects() -> str:
     """Who may have refused although the capabilities are there, as far as /proc and /sys tell; "" for nobody."""
     found = []
-    mode = locked_down()
-    if mode not in ("", "none"):
-        found.append(f"the kernel is locked down ({mode}: /sys/kernel/security/lockdown)")
+    if locked_down() == "confidentiality":
+        found.append(lockdown())
     try:
         if _status("Seccomp") != "0":
-            found.append("a seccomp filter is on this process")
+            found.append(
+                "a seccomp filter is on this process: run it under one that lets bpf(2) and perf_event_open(2) through"
+            )
     except OSError:
         pass
     return "; ".join(found)
@@ -64,15 +83,26 @@ def diagnose() -> tuple[str, str]:
     try:
         missing, first = _missing(), _in_first_namespace()
     except (OSError, ValueError):
-        return "tracing needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN", "run as root"
-    if missing:
         return (
-            f"this process lacks {' and '.join(missing)} (CAP_SYS_ADMIN would do as well)",
-            "run as root, for example with sudo, or grant CAP_BPF and CAP_PERFMON",
+            "tracing needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN; what this process has cannot be seen without /proc",
+            "as root: mount -t proc proc /proc, and the message names what is missing",
         )
     if not first:
-        return "its capabilities hold in its user namespace only", "run outside the container, or in a privileged one"
+        return (
+            "this process is in a user namespace, where capabilities do not count for BPF",
+            "run outside of it: not in a rootless container, nor under unshare --user",
+        )
+    if missing:
+        return f"this process lacks {' and '.join(missing)} (CAP_SYS_ADMIN would do as well)", _grant()
     return (
         "although this process has the capabilities",
-        suspects() or "a security module, lockdown (/sys/kernel/security/lockdown) or a seccomp filter may forbid it",
+        suspects() or "a security module or lockdown may forbid it; the kernel's log (dmesg) may say",
+    )
+
+
+def _grant() -> str:
+    if os.geteuid():
+        return "run as root, for example with sudo, or grant CAP_BPF and CAP_PERFMON"
+    return (
+        "this root has been restricted, as in a container: grant them, e.g. docker run --cap-add BPF --cap-add PERFMON"
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 
+from . import mounts
+
 _FOLDER = "/sys/devices/system/cpu"
 
 
@@ -19,8 +21,7 @@ def parse(text: str) -> list[int]:
 
 @functools.cache
 def _possible() -> list[int]:
-    with open(f"{_FOLDER}/possible") as listing:
-        return parse(listing.read())
+    return parse(mounts.text(f"{_FOLDER}/possible"))
 
 
 def possible_cpus() -> int:
@@ -30,8 +31,7 @@ def possible_cpus() -> int:
 
 def online_cpus() -> list[int]:
     """Those that run now: only on them can perf events be opened."""
-    with open(f"{_FOLDER}/online") as listing:
-        return parse(listing.read())
+    return parse(mounts.text(f"{_FOLDER}/online"))
 
 
 def cpu_slots() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import warnings
 
@@ -47,3 +48,15 @@ def _above_standard_streams(fd: int) -> int:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
         os.close(fd)
+
+
+def mapped(fd: int, length: int, protection: int, offset: int = 0) -> mmap.mmap:
+    """A shared mapping. Python keeps a duplicate of the descriptor with it, which must be no standard stream, either."""
+    held = [os.dup(fd)]
+    try:
+        while held[-1] <= 2:
+            held.append(os.dup(fd))
+        return mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset)
+    finally:
+        for number in held:
+            os.close(number)

@@ -48,7 +48,13 @@ _VIRTUAL: dict[str, Callable[[], int]] = {
 
 def read() -> dict[str, str]:
     """CONFIG_… -> its value as written: y, m, a number, or a string in quotes. Empty where no file has it."""
-    for path, opener in ((f"/boot/config-{os.uname().release}", open), ("/proc/config.gz", gzip.open)):
+    release = os.uname().release
+    places = (
+        (f"/boot/config-{release}", open),
+        (f"/lib/modules/{release}/config", open),
+        ("/proc/config.gz", gzip.open),
+    )
+    for path, opener in places:
         try:
             with opener(path, "rt") as file:
                 rows = (line.rstrip("\n").split("=", 1) for line in file if line.startswith("CONFIG_"))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import errno
 import functools
+import mmap
 import os
 import sys as _python
 from typing import Callable, TypeVar
 
+from ..errors import NotPermitted
 from ..formats import attr, insn
-from ..formats.abi import Cmd, ProgType
+from ..formats.abi import Cmd, MapType, ProgType
 from ..formats.insn import Instruction
 from . import capabilities, sys
 
@@ -22,38 +24,71 @@ _COARSE_NS = 160
 _T = TypeVar("_T")
 
 
-def retry(call: Callable[[], _T]) -> _T:
+def retry(call: Callable[[], _T], size: int = 1 << 32) -> _T:
     """Make the call; if it fails with EPERM because of the limit, lift that and make it once more.
 
-    OSErrors of `call` pass through.
+    `size` is how many bytes the kernel counts for it at most, by default more than any limit has: one that has room for
+    them is not to blame.
+
+    Raises NotPermitted if the limit cannot be lifted far enough. Other OSErrors of `call` pass through.
     """
     try:
         return call()
     except PermissionError as error:
         # Without the capabilities the limit is not to blame.
-        if error.errno != errno.EPERM or not capabilities.complete() or not _lifted():
+        if error.errno != errno.EPERM or not capabilities.complete() or not _to_blame():
             raise
-    return call()
+    try:
+        return call()
+    except PermissionError as error:
+        import resource  # Unix only; purebpf imports anywhere
+
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+        if error.errno != errno.EPERM or limit == resource.RLIM_INFINITY or not _is_used_up(limit, size):
+            raise
+        raise _used_up(limit) from error
 
 
 @functools.cache
-def _lifted() -> bool:
-    """Was the limit to blame, and is it higher now?
-
-    The probe itself may fail for want of memory, so it is asked again under the higher limit.
-    """
-    if _probe() == 0:
+def _to_blame() -> bool:
+    """Is memory counted so? If it is, the limit is as high as this process may set it now."""
+    answer = _probe()
+    if answer == 0:
         return False
-    import resource  # Unix only; purebpf imports anywhere
+    import resource
 
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     after = _raise(before)
-    if after == before:
-        return False
-    if _probe() in (0, errno.EPERM):  # memory is not counted so, or a privilege is missing
+    if after != before:
+        answer = _probe()
+    counted = answer != 0 if answer != errno.EPERM else _lacks_coarse_ns()
+    if not counted:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
+    return counted
+
+
+def _lacks_coarse_ns() -> bool:
+    """The probe had no memory, or is refused whatever the kernel can: what do its symbols say?"""
+    from . import kallsyms
+
+    return bool(kallsyms.syscall_symbol("bpf")) and not kallsyms.functions("bpf_ktime_get_coarse_ns")
+
+
+def _is_used_up(limit: int, size: int) -> bool:
+    """Or does somebody else refuse? A filter may refuse all calls, and an array of that size may still be made."""
+    if _errno(Cmd.MAP_LOOKUP_ELEM, attr.map_element(0xFFFFFFFF, 0, 0)) == errno.EPERM:  # needs no memory: EBADF
         return False
-    return True
+    page = mmap.PAGESIZE
+    pages = min(size, limit + page) // page + 1
+    return _errno(Cmd.MAP_CREATE, attr.map_create(MapType.ARRAY, 4, page, pages, 0, "probe")) == errno.EPERM
+
+
+def _used_up(limit: int) -> NotPermitted:
+    return NotPermitted(
+        f"the limit of locked memory ({limit >> 10} KiB) is used up, and without CAP_SYS_RESOURCE it cannot be raised",
+        errno=errno.EPERM,
+        hint="before Linux 5.11 BPF needs: ulimit -l unlimited (systemd: LimitMEMLOCK=infinity; docker: --ulimit memlock=-1)",
+    )
 
 
 def _raise(before: tuple[int, int]) -> tuple[int, int]:
@@ -74,8 +109,13 @@ def _probe() -> int:
     code = [Instruction(0x85, 0, 0, 0, _COARSE_NS), Instruction(0xB7, 0, 0, 0, 0), Instruction(0x95, 0, 0, 0, 0)]
     instructions, license = sys.Buffer(insn.encode(code, _python.byteorder)), sys.Buffer(b"GPL\0")
     load = attr.prog_load(ProgType.SOCKET_FILTER, len(code), instructions.address, license.address)
+    return _errno(Cmd.PROG_LOAD, load)
+
+
+def _errno(cmd: Cmd, request: bytes) -> int:
+    """0 if something can be made, which is let go again."""
     try:
-        os.close(sys.bpf(Cmd.PROG_LOAD, load))
+        os.close(sys.bpf(cmd, request))
     except OSError as error:
         return error.errno or errno.EPERM
     return 0

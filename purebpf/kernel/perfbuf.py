@@ -22,7 +22,7 @@ from ..formats.abi import MapType
 from ..formats.perf import PerfRing
 from . import sys
 from .cpus import online_cpus
-from .fd import FileDescriptor
+from .fd import FileDescriptor, mapped
 from .maps import Map
 
 _PERF_COUNT_SW_BPF_OUTPUT = 10
@@ -50,6 +50,7 @@ class PerfBuffer:
         self.lost_on: dict[int, int] = {}
         self._pending: deque[bytes] = deque()
         self._rings: dict[int, PerfRing] = {}
+        self._memory: dict[int, tuple[memoryview, memoryview]] = {}
         self._owned = ExitStack()
         self._epoll = self._owned.enter_context(select.epoll())
         try:
@@ -82,11 +83,11 @@ class PerfBuffer:
             self._owned.callback(view.release)
         array.put(struct.pack("=I", cpu), event)
         self._epoll.register(event.fileno(), select.EPOLLIN)
-        self._rings[cpu], self.lost_on[cpu] = ring, 0
+        self._rings[cpu], self._memory[cpu], self.lost_on[cpu] = ring, (control, data), 0
 
     def _map(self, event: FileDescriptor, length: int) -> mmap.mmap:
         try:
-            return mmap.mmap(event.fileno(), length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            return mapped(event.fileno(), length, mmap.PROT_READ | mmap.PROT_WRITE)
         except OSError as error:  # EPERM without CAP_IPC_LOCK beyond the limit (kernel/events/core.c, perf_mmap)
             hint = "try fewer pages, or raise kernel.perf_event_mlock_kb"
             raise sys.refusal(f"mapping {length} bytes of perf buffer {self.name!r}", error, hint) from error
@@ -95,6 +96,12 @@ class PerfBuffer:
         if self._epoll.closed:
             raise ClosedError(f"perf buffer {self.name!r} is closed")
         return self._rings
+
+    def memory(self, cpu: int) -> tuple[memoryview, memoryview]:
+        """The first page of a CPU's ring, and its data area: see formats/perf.py. Views of it must be released before the
+        buffer is closed. Raises KeyError for a CPU that was not online."""
+        self._opened()
+        return self._memory[cpu]
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when there are records (an epoll instance)."""

@@ -14,16 +14,17 @@ import struct
 import sys as python
 from collections.abc import Callable
 
+from ..errors import KernelError
 from ..formats import attr, insn
 from ..formats.abi import AttachType, Cmd, MapFlags, MapType, ProgFlags, ProgType
 from ..formats.btf import MAGIC
 from ..formats.btf_write import info
 from ..formats.insn import Instruction
 from ..formats.kinds import Kind
-from . import sys
+from . import memlock, sys
 
 _EXIT = [Instruction(0xB7, 0, 0, 0, 0), Instruction(0x95, 0, 0, 0, 0)]  # r0 = 0; exit
-_REFUSED = frozenset({errno.EPERM, errno.EACCES})
+_UNKNOWN = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})  # the answer is not about what was asked
 
 # Map type -> the attributes of the smallest one, where they differ from key 4, value 8, one entry, no flags.
 _MAPS: dict[MapType, tuple[int, int, int, int]] = {
@@ -111,30 +112,40 @@ def _map(map_type: int, key: int, value: int, entries: int, flags: int, **more: 
 
 
 def _with_inner(make: Callable[[int], int]) -> bool:
-    inner = _map(MapType.ARRAY, 4, 4, 1, 0)
-    try:
-        return not _errno(lambda: make(inner))
-    finally:
-        os.close(inner)
+    return _with(lambda: _map(MapType.ARRAY, 4, 4, 1, 0), lambda inner: not _errno(lambda: make(inner)))
 
 
 def _with_types(make: Callable[[int], int]) -> bool:
-    btf = _btf(_INT)
+    return _with(lambda: _btf(_INT), lambda btf: not _errno(lambda: make(btf)))
+
+
+def _with(make: Callable[[], int], ask: Callable[[int], bool]) -> bool:
+    """Ask with a descriptor of what has to be there first; False if the kernel does not have even that."""
+    fd, number = _made(make)
+    if number:
+        return False
     try:
-        return not _errno(lambda: make(btf))
+        return ask(fd)
     finally:
-        os.close(btf)
+        os.close(fd)
 
 
 def _errno(make: Callable[[], int]) -> int:
-    """0 if it can be made, and the errno else. Raises NotPermitted where a privilege is missing."""
+    """0 if it can be made, and the errno else. Raises what `_made` does."""
+    fd, number = _made(make)
+    if not number:
+        os.close(fd)
+    return number
+
+
+def _made(make: Callable[[], int]) -> tuple[int, int]:
+    """(descriptor, 0) or (-1, errno). Raises NotPermitted where a privilege is missing, KernelError without bpf(2)."""
     try:
-        os.close(make())
+        return memlock.retry(make), 0
     except OSError as error:
-        if error.errno in _REFUSED:
+        if isinstance(error, KernelError) or error.errno in _UNKNOWN:
             raise sys.refusal("probing the kernel", error) from error
-        return error.errno or errno.EINVAL
-    return 0
+        return -1, error.errno or errno.EINVAL
 
 
 # Program types that do not load without one of these.
@@ -155,7 +166,7 @@ def has_prog_type(prog_type: ProgType) -> bool:
     A kernel without the type refuses before it verifies; a word in the verifier's log means that it is there.
     """
     number, log = _load(prog_type, _EXIT)
-    if number in _REFUSED and not log:
+    if number in _UNKNOWN and not log:
         raise sys.refusal(f"probing programs of type {prog_type.name}", OSError(number, ""))
     return not number or bool(log) or number not in (errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -165,14 +176,24 @@ def has_helper(prog_type: ProgType, number: int) -> bool:
     """May programs of this type call the helper of this number? False too if there is no such type."""
     code = [Instruction(insn.CALL, 0, 0, 0, number), *_EXIT]
     result, log = _load(prog_type, code)
-    if result in _REFUSED and not log:
-        raise sys.refusal(f"probing helper {number}", OSError(result, ""))
-    missing = ("invalid func ", "unknown func ", "cannot use helper", "program of this type cannot")
-    return not result or (bool(log) and not any(words in log for words in missing))
+    if result in _UNKNOWN and not log:
+        raise sys.refusal(f"finding out whether programs may call bpf_{_name(number)}", OSError(result, ""))
+    return not result or (bool(log) and not has_no_helper(log))
+
+
+def _name(helper: int) -> str:
+    from ..formats.helpers import HELPERS  # late: only a refusal needs it
+
+    return HELPERS[helper] if helper < len(HELPERS) else f"helper#{helper}"
+
+
+def has_no_helper(log: str) -> bool:
+    """Does the verifier's log say that the program may not call a helper?"""
+    return any(words in log for words in ("invalid func ", "unknown func ", "cannot use helper"))
 
 
 def _load(prog_type: ProgType, code: list[Instruction], context: int = 0) -> tuple[int, str]:
-    """(errno or 0, verifier's log)."""
+    """(errno or 0, verifier's log, "" if that gives no reason). Raises NotPermitted if the memory limit is used up."""
     instructions = sys.Buffer(insn.encode(code, python.byteorder))
     license, log = sys.Buffer(b"GPL\0"), sys.Buffer(8192)
     load = attr.prog_load(
@@ -187,10 +208,14 @@ def _load(prog_type: ProgType, code: list[Instruction], context: int = 0) -> tup
         expected_attach_type=_ATTACH_TYPES.get(prog_type, context),
     )
     try:
-        os.close(sys.bpf(Cmd.PROG_LOAD, load))
+        os.close(memlock.retry(lambda: sys.bpf(Cmd.PROG_LOAD, load), len(code) * insn.SIZE))
+    except KernelError as error:  # the memory limit, or no call was made: a number would not say so
+        raise sys.refusal(f"probing programs of type {prog_type.name}", error) from error
     except OSError as error:
+        from ..formats import verifier_log  # late: only a refusal needs it
+
         words = log.bytes().split(b"\0")[0].decode("utf-8", "replace")
-        return error.errno or errno.EINVAL, words.split("processed ")[0].strip()
+        return error.errno or errno.EINVAL, words if verifier_log.telling(words).lines else ""
     return 0, ""
 
 
@@ -230,15 +255,12 @@ def _has_perf_link() -> bool:
     """LINK_CREATE of a perf event looks for the event before it looks at the rest (libbpf's probe_perf_link)."""
     code = sys.Buffer(insn.encode(_EXIT, python.byteorder))
     license = sys.Buffer(b"GPL\0")
-    program = sys.bpf(Cmd.PROG_LOAD, attr.prog_load(ProgType.TRACEPOINT, 2, code.address, license.address))
-    try:
-        none = 0xFFFFFFFF
-        return (
-            _errno(lambda: sys.bpf(Cmd.LINK_CREATE, attr.link_create(program, none, AttachType.PERF_EVENT)))
-            == errno.EBADF
-        )
-    finally:
-        os.close(program)
+    load = attr.prog_load(ProgType.TRACEPOINT, 2, code.address, license.address)
+
+    def link(program: int) -> int:
+        return sys.bpf(Cmd.LINK_CREATE, attr.link_create(program, 0xFFFFFFFF, AttachType.PERF_EVENT))
+
+    return _with(lambda: sys.bpf(Cmd.PROG_LOAD, load), lambda program: _errno(lambda: link(program)) == errno.EBADF)
 
 
 def _has_syscall_wrapper() -> bool:

@@ -25,7 +25,7 @@ from ..formats.pieces import POSITIONS
 from ..formats.ring import ENDLESS, Lease, Ring, at_most
 from ..formats.values import Codec
 from . import sys
-from .fd import FileDescriptor
+from .fd import FileDescriptor, mapped
 from .maps import Map
 from .sleep import Sleeper
 
@@ -79,9 +79,9 @@ class RingBuffer(Generic[Record]):
         owned.callback(self._fd.close)
         page, fd = mmap.PAGESIZE, self._fd.fileno()
         length = page + 2 * ring_map.spec.max_entries
-        consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        consumer = mapped(fd, page, mmap.PROT_READ | mmap.PROT_WRITE)
         owned.callback(_unmap, consumer)
-        rest = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        rest = mapped(fd, length, mmap.PROT_READ, page)
         owned.callback(_unmap, rest)
         self._sleeper.watch(fd)
         first, producer, data = memoryview(consumer), memoryview(rest)[:page], memoryview(rest)[page:]

@@ -47,10 +47,10 @@ class Sleeper:
         self._epolls: list[select.epoll] = []
         self._tasks: dict[asyncio.AbstractEventLoop, set[asyncio.Event]] = {}
 
-    def watch(self, fd: int, events: int = select.EPOLLIN) -> None:
-        """Have the descriptor's notifications end a wait: EPOLLIN of a ring, EPOLLOUT of a user ring."""
+    def watch(self, fd: int, *, produced: bool = False) -> None:
+        """Have the descriptor's notifications end a wait: those for readers, or of what is `produced` to, for writers."""
         with self._lock:
-            self._watched.append((fd, events | select.EPOLLET))
+            self._watched.append((fd, (select.EPOLLOUT if produced else select.EPOLLIN) | select.EPOLLET))
             for epoll in self._epolls:
                 epoll.register(*self._watched[-1])
 

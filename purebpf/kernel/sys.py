@@ -6,40 +6,61 @@ caller, through `refusal`, which turns it into our own errors.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import os
 import sys
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ..errors import KernelError, NotLinux, NotPermitted, NotSupported
 from ..formats.abi import Cmd
 from . import capabilities
+
+if TYPE_CHECKING:
+    import mmap
+
+
+class _Missing(ModuleType):
+    """Stands in for a module that this Python has not. Its name is the reason."""
+
+    def __getattr__(self, _name: str) -> NoReturn:
+        raise KernelError(
+            f"this Python ({sys.executable}) has no ctypes, without which no system call can be made: {self.__name__}",
+            hint="use one that was built with libffi, as the distributions' are",
+        )
+
+
+try:
+    import ctypes
+except ImportError as error:  # a Python built without libffi: objects can be read all the same
+    ctypes = _Missing(str(error))
 
 
 class _Numbers(NamedTuple):
     bpf: int
     perf_event_open: int
     membarrier: int
+    userfaultfd: int
 
 
 # From each architecture's system call table (arch/*/…/syscall.tbl, include/uapi/asm-generic/unistd.h).
 _NUMBERS = {
-    "x86_64": _Numbers(321, 298, 324),
-    "aarch64": _Numbers(280, 241, 283),
-    "riscv64": _Numbers(280, 241, 283),
-    "s390x": _Numbers(351, 331, 356),
-    "ppc64le": _Numbers(361, 319, 365),
+    "x86_64": _Numbers(321, 298, 324, 323),
+    "aarch64": _Numbers(280, 241, 283, 282),
+    "riscv64": _Numbers(280, 241, 283, 282),
+    "s390x": _Numbers(351, 331, 356, 355),
+    "ppc64le": _Numbers(361, 319, 365, 364),
 }
 # Calls newer than 5.0 have one number on all architectures.
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSOPEN, _FSCONFIG, _FSMOUNT, _PIDFD_OPEN = 430, 431, 432, 434
 _FSCONFIG_CMD_CREATE = 6
 _CLOEXEC = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC
 
 _MEMBARRIER_CMD_GLOBAL_EXPEDITED = 2
 # Loads are not reordered with loads, nor stores with earlier loads (x86 TSO; z/Architecture is stronger).
 _STRONGLY_ORDERED = {"x86_64", "s390x"}
+_HIDDEN = "this kernel was built without the system call (bpf: CONFIG_BPF_SYSCALL), or a seccomp filter hides it"
 ENOTSUPP = 524  # the kernel's own, without a name in errno.h; BPF lets it out
 
 
@@ -52,13 +73,19 @@ def _numbers() -> _Numbers:
         )
     machine = os.uname().machine
     if machine not in _NUMBERS:
-        raise NotSupported(f"no system call numbers known for machine {machine!r}; known: {', '.join(_NUMBERS)}")
+        raise NotSupported(
+            f"no system call numbers known for machine {machine!r}; known: {', '.join(_NUMBERS)}",
+            hint="if it is one of these, something says otherwise, such as setarch or linux32: start Python without it",
+        )
+    if sys.maxsize < 1 << 32:  # a program of 32 bits has other numbers, and the kernel does not say that it is one
+        raise NotSupported(f"this Python ({sys.executable}) is a 32-bit program", hint="use a 64-bit Python")
     return _NUMBERS[machine]
 
 
 def require_supported() -> None:
-    """Raise NotLinux, or NotSupported for a machine whose system call numbers are not known."""
+    """Raise NotLinux; NotSupported for a machine whose system call numbers are not known; KernelError without ctypes."""
     _numbers()
+    _libc()
 
 
 @functools.cache
@@ -131,6 +158,17 @@ def perf_event_open(attr: bytes, pid: int, cpu: int, flags: int) -> int:
     return _call(_numbers().perf_event_open, ctypes.create_string_buffer(attr, len(attr)), pid, cpu, -1, flags)
 
 
+def ioctl_request(request: int) -> int:
+    """The number of an ioctl(2) on this machine, from that of include/uapi/asm-generic/ioctl.h.
+
+    powerpc has the direction in three bits instead of two, and another number for each (its asm/ioctl.h).
+    """
+    if os.uname().machine != "ppc64le":
+        return request
+    direction = {0: 1, 1: 4, 2: 2, 3: 6}[request >> 30]  # none, write, read, both
+    return request & (1 << 29) - 1 | direction << 29
+
+
 def mount_tracefs() -> int:
     """A descriptor of a tracefs instance that is mounted nowhere (fsopen, fsmount; Linux 5.2, CAP_SYS_ADMIN).
 
@@ -142,6 +180,21 @@ def mount_tracefs() -> int:
         return _call(_FSMOUNT, context, _CLOEXEC, 0)
     finally:
         os.close(context)
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2), Linux 5.3. Pythons that were built on older kernels have no os.pidfd_open."""
+    return _call(_PIDFD_OPEN, pid, 0)
+
+
+def userfaultfd() -> int:
+    """userfaultfd(2), Linux 4.3: a descriptor that tells of faults, of the kernel's own accesses, too; it does not block."""
+    return _call(_numbers().userfaultfd, os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def address(memory: mmap.mmap) -> int:
+    """Where a writable mapping is."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def full_barrier() -> None:
@@ -176,12 +229,15 @@ def errno_name(number: int) -> str:
 
 
 def refusal(doing: str, error: OSError, hint: str = "") -> KernelError:
-    """Our error for a refused call: NotPermitted for EPERM and EACCES, NotSupported for ENOSYS."""
+    """Our error for a refused call: NotPermitted for EPERM and EACCES, NotSupported for ENOSYS; of one of ours, its kind."""
     number = error.errno or 0
+    if isinstance(error, KernelError):  # its cause is known already: kernel/memlock.py, or no call could be made
+        answer = f"{errno_name(number)}: {error}" if number else str(error)
+        return type(error)(f"{doing}: {answer}", errno=error.errno, hint=error.hint)
     answer = f"{doing}: {errno_name(number)} ({os.strerror(number)})"
     if number in (errno.EPERM, errno.EACCES):
         missing, remedy = capabilities.diagnose()
         return NotPermitted(f"{answer}; {missing}", errno=number, hint=hint or remedy)
     if number == errno.ENOSYS:
-        return NotSupported(answer, errno=number, hint=hint or "this kernel was built without it, or a filter hides it")
+        return NotSupported(answer, errno=number, hint=hint or _HIDDEN)
     return KernelError(answer, errno=number, hint=hint)

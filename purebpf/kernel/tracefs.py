@@ -6,14 +6,15 @@ in no folder is used for the moment of the look-up, if the process may make one 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-from ..errors import NotSupported, ObjectError, TracefsUnavailable
-from . import sys
+from ..errors import KernelError, NotSupported, ObjectError, TracefsUnavailable
+from . import capabilities, mounts, sys
 
 _MOUNT = "mount -t tracefs tracefs /sys/kernel/tracing"
 _TARGET = re.compile(r"[\w.-]+/[\w.-]+")
@@ -73,36 +74,38 @@ def _events(root: int) -> list[str]:
 @contextmanager
 def root() -> Iterator[tuple[int, str]]:
     """A descriptor of tracefs's root, and its path for messages."""
-    path = mounted() or "/sys/kernel/tracing"
+    path = mounted()
     try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if mounted() else sys.mount_tracefs()
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if path else sys.mount_tracefs()
     except OSError as error:
-        raise _unreadable(path, error) if mounted() else _not_mounted(error) from error
+        raise _unreadable(path, error) if path else _not_mounted(error) from error
     try:
-        yield folder, path
+        yield folder, path or "/sys/kernel/tracing"
     finally:
         os.close(folder)
 
 
 def mounted() -> str | None:
-    """The first tracefs mount of this process (proc(5), mountinfo: the type stands after " - ")."""
-    with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        for line in mounts:
-            fields, _, kind = line.partition(" - ")
-            if kind.startswith("tracefs "):
-                return re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
-    return None
+    """The first tracefs mount of this process. Raises KernelError without /proc."""
+    return next((mount.path for mount in mounts.mounted() if mount.kind == "tracefs"), None)
 
 
 def _unreadable(path: str, error: OSError) -> TracefsUnavailable:
+    remedy = "it is readable by root only unless remounted: run as root, or grant CAP_DAC_READ_SEARCH"
+    if error.errno == errno.EPERM and capabilities.locked_down() == "confidentiality":
+        remedy = capabilities.lockdown()
     return TracefsUnavailable(
-        f"cannot read tracefs at {path}: {sys.errno_name(error.errno or 0)}",
-        errno=error.errno,
-        hint="it is readable by root only unless remounted: run as root, or grant CAP_DAC_READ_SEARCH",
+        f"cannot read tracefs at {path}: {sys.errno_name(error.errno or 0)}", errno=error.errno, hint=remedy
     )
 
 
-def _not_mounted(error: OSError) -> TracefsUnavailable:
+def _not_mounted(error: OSError) -> KernelError:
+    if error.errno == errno.ENODEV:
+        return NotSupported(
+            "this kernel has no tracefs, so no tracepoints",
+            errno=error.errno,
+            hint="use a kernel built with CONFIG_TRACING and CONFIG_BPF_EVENTS",
+        )
     return TracefsUnavailable(
         f"tracefs is not mounted, so tracepoints cannot be looked up (mounting it here: {sys.errno_name(error.errno or 0)})",
         errno=error.errno,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ from ..errors import ObjectError
 from ..formats.abi import MapType
 from ..formats.user_ring import UserRecord, UserRing
 from . import sys
-from .fd import FileDescriptor
+from .fd import FileDescriptor, mapped
 from .maps import Map
 from .sleep import Sleeper
 
@@ -57,11 +56,11 @@ class UserRingBuffer:
         owned.callback(self._fd.close)
         page, fd = mmap.PAGESIZE, self._fd.fileno()
         length = page + 2 * ring_map.spec.max_entries
-        consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ)
+        consumer = mapped(fd, page, mmap.PROT_READ)
         owned.callback(_unmap, consumer)
-        rest = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=page)
+        rest = mapped(fd, length, mmap.PROT_READ | mmap.PROT_WRITE, page)
         owned.callback(_unmap, rest)
-        self._sleeper.watch(fd, select.EPOLLOUT)
+        self._sleeper.watch(fd, produced=True)
         first, producer, data = memoryview(consumer), memoryview(rest)[:page], memoryview(rest)[page:]
         ring = UserRing(first, producer, data, sys.load_fence)
         for release in (first.release, producer.release, data.release, ring.release):

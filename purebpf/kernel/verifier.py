@@ -22,6 +22,8 @@ from ..formats.spec import ProgramSpec
 from . import capabilities, memlock, sys
 from .program import Program
 
+# The helpers that lockdown takes away, by the beginnings of their names, and its modes that do (kernel/trace/bpf_trace.c).
+_LOCKED_AWAY = {"bpf_probe_write_user": ("integrity", "confidentiality"), "bpf_probe_read": ("confidentiality",)}
 _FIRST_LOG, _LARGEST_LOG = 1 << 16, 1 << 24  # bytes; every kernel takes 16 MiB (UINT_MAX >> 8)
 
 
@@ -50,7 +52,7 @@ def load(spec: ProgramSpec, code: Code, context: Context) -> Program:
             hint="set the program's type in the spec, or leave it out (autoload = False)",
         )
     try:
-        return Program(spec, memlock.retry(lambda: _load(spec, code, context)))
+        return Program(spec, memlock.retry(lambda: _load(spec, code, context), len(code.code)))
     except OSError as error:
         raise _rejection(spec, code, context, error) from error
 
@@ -108,11 +110,12 @@ def _rejection(spec: ProgramSpec, code: Code, context: Context, error: OSError) 
     number = error.errno or 0
     doing = f"loading program {spec.name!r}"
     log = _log(spec, code, context)
-    if not log:
-        return _without_log(spec, doing, error)
-    from ..formats import verifier_log  # late: only a refusal needs it
+    from ..formats import verifier_log  # late: only a refusal needs them
+    from . import probe
 
     found = verifier_log.telling(log)
+    if not found.lines:
+        return _without_log(spec, doing, error)
     message = [f"{doing}: {sys.errno_name(number)}, the verifier says:", *(f"  {line}" for line in found.lines)]
     hint = f"the whole log has {len(log.splitlines())} lines: --verifier-log prints it, in Python it is error.log"
     if found.slot is not None:
@@ -120,8 +123,9 @@ def _rejection(spec: ProgramSpec, code: Code, context: Context, error: OSError) 
         if found.slot in code.poisoned:
             message.append(f"  that instruction was made unusable by CO-RE: {code.poisoned[found.slot]}")
             hint = "guard it with bpf_core_field_exists() or bpf_core_type_exists(), or give the right BTF (btf=…)"
-    if "bpf_probe_read" in log and "cannot use helper" in log and capabilities.locked_down() == "confidentiality":
-        hint = "the kernel is locked down (confidentiality), which forbids reading its memory"
+    mode = capabilities.locked_down() if probe.has_no_helper(log) else ""
+    if any(name in log and mode in modes for name, modes in _LOCKED_AWAY.items()):
+        hint = capabilities.lockdown()
     return VerifierError("\n".join(message), errno=number, log=log, hint=hint)
 
 
@@ -134,7 +138,9 @@ def source_of(code: Code, btf: Btf | None, slot: int) -> list[str]:
 
 
 def _log(spec: ProgramSpec, code: Code, context: Context) -> str:
-    """Load again for the log; larger until it fits. "" where the refusal came before the verifier."""
+    """Load again for the log; larger until it fits. "" where the refusal came before the verifier, which may also write
+    statistics alone.
+    """
     size = _FIRST_LOG
     while True:
         log = sys.Buffer(size)
@@ -155,7 +161,7 @@ def _without_log(spec: ProgramSpec, doing: str, error: OSError) -> KernelError:
     if isinstance(spec.type, ProgType) and error.errno == errno.EINVAL and not probe.has_prog_type(spec.type):
         return NotSupported(f"{doing}: this kernel has no programs of type {kind}", errno=error.errno)
     answer = sys.refusal(doing, error)
-    if isinstance(answer, NotPermitted) and capabilities.complete():
+    if isinstance(answer, NotPermitted) and not isinstance(error, NotPermitted) and capabilities.complete():
         place = f" in section {spec.section!r}" if spec.section else ""
         return NotPermitted(
             f"{doing}: {sys.errno_name(error.errno or 0)} without a word from the verifier; this process has the"

@@ -14,7 +14,7 @@ from ..errors import BtfError, KernelError, NotSupported, ObjectError
 from ..formats import attr, elf
 from ..formats.abi import Cmd
 from ..formats.btf import Btf
-from . import sys
+from . import mounts, sys
 
 _SYSFS = "/sys/kernel/btf"
 _ELSEWHERE = (
@@ -30,15 +30,25 @@ _ELSEWHERE = (
 
 def find() -> str | None:
     """The file that has the kernel's BTF, None if there is none."""
-    release = os.uname().release
-    places = (f"{_SYSFS}/vmlinux", *(place.replace("{}", release) for place in _ELSEWHERE))
-    return next(filter(os.path.isfile, places), None)
+    if has_vmlinux():
+        return f"{_SYSFS}/vmlinux"
+    places = (place.replace("{}", os.uname().release) for place in _ELSEWHERE)
+    return next(filter(_has_types, places), None)
+
+
+def _has_types(path: str) -> bool:
+    """Is it there, with BTF in it? Kernels built without are also installed as ELF files."""
+    try:
+        return os.path.isfile(path) and bool(read(path).count)
+    except ObjectError:
+        return False
 
 
 def vmlinux() -> Btf:
-    """The kernel's BTF. Raises NotSupported where it has none."""
+    """The kernel's BTF. Raises NotSupported where it has none, KernelError where /sys is not mounted."""
     path = find()
     if path is None:
+        mounts.require("/sys")
         raise NotSupported(
             f"this kernel ({os.uname().release}) carries no type information: there is no {_SYSFS}/vmlinux",
             hint="it was built without CONFIG_DEBUG_INFO_BTF; give a BTF file made for it (btf=…, --btf), e.g. from BTFHub",

@@ -12,6 +12,7 @@ COMMANDS = {
     "trace-connect": "print each TCP connection that this machine asks for, live",
     "run": "load any BPF object, attach it, print its records",
     "inspect": "show what is in a BPF object, without root",
+    "ring": "show how a BPF ring buffer works, step by step; watch that of a running program",
     "probe": "list what this kernel's BPF can do",
 }
 

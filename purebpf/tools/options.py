@@ -54,6 +54,22 @@ def _seconds(text: str) -> float:
     return value
 
 
+def interval(text: str) -> float:
+    """Seconds, a hundredth at least."""
+    value = _seconds(text)
+    if value < 0.01:
+        raise ValueError
+    return value
+
+
+def map_id(text: str) -> int:
+    """The number of a map in the kernel: a u32."""
+    value = int(text)
+    if not 0 < value < 1 << 32:
+        raise ValueError
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -62,4 +78,5 @@ def _count(text: str) -> int:
 
 
 # argparse puts these into "invalid … value".
-_seconds.__name__, _count.__name__, size.__name__, _ring_size.__name__ = "number of seconds", "count", "size", "size"
+_seconds.__name__ = interval.__name__ = "number of seconds"
+_count.__name__, size.__name__, _ring_size.__name__, map_id.__name__ = "count", "size", "size", "map id"

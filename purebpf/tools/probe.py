@@ -12,7 +12,7 @@ from ..errors import NotPermitted
 from ..formats.abi import MapType, ProgType
 from ..formats.btf_write import REPLACEMENTS
 from ..formats.helpers import HELPERS
-from ..kernel import attach, probe, vmlinux
+from ..kernel import attach, mounts, probe, vmlinux
 from ..kernel.sys import require_supported
 from ..tracing.output import Output
 
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print to standard output. Raises NotPermitted if nothing can be tried."""
     require_supported()
+    mounts.require("/sys")  # or the kernel would seem to have no types and no probes
     report = describe(options.helpers)
     Output().write(json.dumps(report, indent=2) + "\n" if options.json else _text(report))
 

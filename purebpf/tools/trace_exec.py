@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace, spec: ObjectSpec) -> None:
     """Choose programs, set limits, and size the buffers accordingly."""
+    slots = cpu_slots()  # first: without /sys this says so, and the types only seem to be missing
     plain = not options.btf and vmlinux.find() is None
     chosen = {
         "trace_exec": not plain and not options.failed,
@@ -104,7 +105,7 @@ def prepare(options: argparse.Namespace, spec: ObjectSpec) -> None:
         ("exit_buffers", "trace_exit"),
     ):
         made = spec.maps[name]
-        made.max_entries = cpu_slots() if chosen[used] or plain else 1
+        made.max_entries = slots if chosen[used] or plain else 1
         made.value_size = _EXEC.size + _PATHS + options.max_args + spec.variable("max_env").value + _SPARE
 
 

@@ -37,11 +37,12 @@ _FLAGS_FAULT, _PATH_FAULT = 1, 2  # enum fault
 _PATH_MAX = 4096
 _AT_FDCWD = -100
 
-# include/uapi/asm-generic/fcntl.h; arm64 has numbers of its own for four (arch/arm64/include/uapi/asm/fcntl.h).
-_ON_ARM64 = getattr(os, "O_DIRECTORY", 0) == 0o40000
-_DIRECTORY, _NOFOLLOW, _DIRECT, _LARGEFILE = (
-    (0o40000, 0o100000, 0o200000, 0o400000) if _ON_ARM64 else (0o200000, 0o400000, 0o40000, 0o100000)
-)
+# include/uapi/asm-generic/fcntl.h. Four bits are dealt out otherwise on arm64 and powerpc (arch/*/include/uapi/asm/fcntl.h);
+# Python knows three of them, and the fourth is O_LARGEFILE (which it has as 0).
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0o200000)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0o400000)
+_DIRECT = getattr(os, "O_DIRECT", 0o40000)
+_LARGEFILE = 0o740000 & ~(_DIRECTORY | _NOFOLLOW | _DIRECT)
 _CREAT, _TMPFILE = 0o100, 0o20000000
 _ACCESS = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR", 3: "0x3"}
 _NAMES = {

@@ -7,6 +7,7 @@ import os
 import signal
 from typing import NoReturn
 
+from ..kernel import sys
 from .output import say
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # what shells give
@@ -19,13 +20,19 @@ class Command:
         self._name = arguments[0]
         self._held, self._go = os.pipe()
         self._failed, failing = os.pipe()
+        # Where it is ignored, a child that has ended leaves no status (wait(2)).
+        child_ended = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self.pid = os.fork()
         if not self.pid:
             os.close(self._go)
+            signal.signal(signal.SIGCHLD, child_ended)
             _become(arguments, self._held, failing)
         os.close(self._held)
         os.close(failing)
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pidfd = sys.pidfd_open(self.pid)
+        except OSError as error:
+            raise sys.refusal("waiting for a command (pidfd_open, Linux 5.3)", error) from error
 
     def start(self) -> bool:
         """Execute it. If that cannot be done, say why: its status will be what a shell gives then."""
@@ -39,7 +46,7 @@ class Command:
 
     def pass_on(self, number: int) -> None:
         """Send it a signal, if it still runs."""
-        signal.pidfd_send_signal(self.pidfd, number)
+        os.kill(self.pid, number)  # until `wait` its number is not another's
 
     def wait(self) -> int:
         """Its exit status, or 128 + signal, once it has ended."""

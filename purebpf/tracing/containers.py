@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
+from ..kernel import mounts
+
 _HEX = frozenset("0123456789abcdef")
 _LONG = 64  # hexadecimal digits of a Docker, containerd, CRI-O or Podman id
 _FARGATE = 32
@@ -46,12 +48,7 @@ def _unescaped(name: str) -> str:
 @lru_cache(None)
 def hierarchy() -> str | None:
     """Where the version 2 hierarchy is mounted, None if it is not."""
-    with open("/proc/self/mountinfo") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if "cgroup2" in fields[fields.index("-") :]:
-                return fields[4].encode().decode("unicode_escape")
-    return None
+    return next((mount.path for mount in mounts.mounted() if mount.kind == "cgroup2"), None)
 
 
 def folders_of(container: str, root: str) -> list[str]:

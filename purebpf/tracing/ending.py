@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import NoReturn
 
@@ -33,17 +33,42 @@ def catch_signals() -> None:
             signal.signal(number, _raise_signalled)
 
 
-def hold_signals() -> None:
-    """Keep signals pending from here on, but for `waiting`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ending())
+def catch_once(numbers: Collection[int]) -> None:
+    """Make the first of these that comes raise Signalled, and the others do nothing, unless they are ignored: for who has
+    much to put back, and must not be interrupted in that."""
+    came = False
+
+    def raise_once(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            _raise_signalled(number, frame)
+
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, raise_once)
 
 
-def waiting(wait: Callable[[], object]) -> Signalled | None:
+def outlive_hangup() -> None:
+    """Let a SIGHUP pass until an Output takes it: what it asks to open anew has not been opened yet.
+
+    It is caught, not ignored: a command that is started would inherit that.
+    """
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+def hold_signals(others: Collection[int] = ()) -> None:
+    """Keep SIGINT and SIGTERM pending from here on, and `others`, but for `waiting`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ending().union(others))
+
+
+def waiting(wait: Callable[[], object], others: Collection[int] = ()) -> Signalled | None:
     """Call `wait` with signals let in. The signal that came, if one did; then they stay let in."""
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ending())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ending().union(others))
         wait()
-        hold_signals()
+        hold_signals(others)
     except Signalled as signalled:
         return signalled
     return None
@@ -54,7 +79,7 @@ def pending() -> bool:
     return bool(signal.sigpending() & _ending())
 
 
-def _ending() -> set[signal.Signals]:
+def _ending() -> set[int]:
     return {signal.SIGINT, signal.SIGTERM}
 
 

@@ -13,8 +13,9 @@ from fnmatch import translate
 from re import compile as pattern
 from re import error as re_error
 
-from ..errors import Error, NotSupported
+from ..errors import Error, NotPermitted, NotSupported
 from ..formats.spec import ObjectSpec
+from ..kernel import mounts
 from ..kernel.maps import HashMap
 from ..object import Object
 from . import containers, proc
@@ -23,6 +24,7 @@ from .event import Row
 _WISHES = {"pid": 0, "ppid": 1, "user": 2}  # enum wish_kind
 _WISH, _NUMBER = struct.Struct("=QQ"), struct.Struct("=I")
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_KTHREADD = 2  # there always, in that namespace, and root's with all capabilities (init/main.c, rest_init)
 _MAX_CGROUPS = 16  # MAX_CGROUPS
 _TREE = 16384  # processes that are followed at once
 
@@ -96,7 +98,10 @@ class Filters:
         self._matchers = [(name, getattr(options, name)) for name in patterns if getattr(options, name)]
         self._exits: bool = getattr(options, "exits", False)  # a program that reports them keeps the tree, too
         if self._tree or self._wishes["pid"] or self._wishes["ppid"]:
+            mounts.require("/proc")
             _refuse_in_namespace()
+        if options.tree:  # a command that has just been forked has no descendants to look for
+            _refuse_incomplete(options.tree)
 
     def prepare(self, spec: ObjectSpec) -> None:
         """Switch on in the programs what is needed, and have room for it."""
@@ -152,6 +157,21 @@ def _refuse_in_namespace() -> None:
         raise NotSupported(
             "in a PID namespace of its own (a container's) purebpf cannot know the numbers that the kernel gives to processes",
             hint="leave out --pid, --ppid, --tree and -- COMMAND, or run it in the host's namespace (docker run --pid=host)",
+        )
+
+
+def _refuse_incomplete(roots: list[int]) -> None:
+    """With hidepid (proc(5)) /proc tells only of processes that one may trace: of kthreadd only to who may trace all."""
+    for pid in roots:
+        if not proc.lives(pid):
+            raise Error(
+                f"there is no process {pid}, so it has no descendants",
+                hint="name one that lives: when a process ends its children are given to another",
+            )
+    if not proc.shows(_KTHREADD):
+        raise NotPermitted(
+            "/proc hides the processes of others (hidepid), so not all descendants can be found",
+            hint="run as root, or grant CAP_SYS_PTRACE",
         )
 
 

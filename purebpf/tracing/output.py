@@ -44,13 +44,13 @@ class Output:
         self._encoding = getattr(sys.stdout, "encoding", "utf-8") if path is None else "utf-8"
         self._fd = 1
         if path is not None:
+            signal.signal(signal.SIGHUP, self._ask)  # first: the file may be taken away as soon as it is open
             try:
                 self._fd = _open(path)
             except OSError as error:
                 raise Error(
                     f"cannot open {path!r}: {error.strerror}", hint="name a file that can be written to"
                 ) from error
-            signal.signal(signal.SIGHUP, self._ask)
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self._asked = True

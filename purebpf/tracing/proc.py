@@ -22,8 +22,21 @@ def parent(pid: int) -> int:
 
 
 def lives(pid: int) -> bool:
-    """Is there such a process now?"""
-    return os.path.exists(f"/proc/{pid}")
+    """Is there such a process now? /proc may hide it."""
+    if pid == 0:  # which kill(2) takes for one's own process group
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def shows(pid: int) -> bool:
+    """Does /proc tell of it? With hidepid=1 it has a folder, of which nothing can be read."""
+    return bool(read(pid, "stat"))
 
 
 def pids() -> list[int]:

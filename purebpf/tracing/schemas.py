@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from ..kernel import mounts
 from .event import Row
 from .shell import command
 
@@ -29,8 +30,7 @@ _OWN = (
 @lru_cache(None)
 def _host() -> tuple[str, str, str]:
     """Name, boot id, kernel."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
+    boot = mounts.text("/proc/sys/kernel/random/boot_id").strip()
     name = os.uname()
     return name.nodename, boot, name.release
 

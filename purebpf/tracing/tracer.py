@@ -17,11 +17,12 @@ from functools import partial
 
 from ..formats.spec import ObjectSpec
 from ..kernel.ringbuf import RingBuffer
+from ..kernel.sys import require_supported
 from ..object import Object, load, prebuilt_path, read
 from . import filters
 from .clock import Clock
 from .command import Command
-from .ending import Signalled, hold_signals, waiting
+from .ending import Signalled, hold_signals, outlive_hangup, waiting
 from .event import Row
 from .losses import Losses
 from .output import Output, say
@@ -38,6 +39,9 @@ _BUSY, _AT_ONCE, _WHEN_FULLER = range(3)  # of bpf/tracer.h
 
 def run(tool: Tool, options: argparse.Namespace) -> int:
     """Trace until the count, the duration, the command's end or a signal. The exit status."""
+    require_supported()
+    if options.output is not None:
+        outlive_hangup()
     with ExitStack() as stack:
         command = Command(options.command_line) if options.command_line else None
         chosen = filters.Filters(options, tool.patterns, command.pid if command else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -193,3 +194,22 @@ def test_probe_prints_answers_and_json() -> None:
     assert report["map_types"]["RINGBUF"] is True
     assert report["prog_types"]["TRACEPOINT"] is True
     assert "bpf_ringbuf_reserve" in report["helpers"]["TRACEPOINT"]
+
+
+def test_of_two_signals_at_once_one_ends_it_without_a_traceback() -> None:
+    code = """
+import os, signal
+from purebpf import cli
+from purebpf.tools import ring
+def run(options):
+    both = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+ring.run = run
+cli.main(["ring"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode in (-signal.SIGINT, -signal.SIGTERM)
+    assert result.stderr == ""

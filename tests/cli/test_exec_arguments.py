@@ -108,6 +108,7 @@ SMALL = {nasty: 55, binary: 35, empty: 1}
 ALL = {**SMALL, many: 2, near_limits: 5, huge: 2}
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize(("limit", "options"), [(16384, []), (1024, ["--max-args", "1K"])])
 def test_each_byte_of_each_argument_comes_back(
     limit: int, options: list[str], programs: tuple[str, str], tmp_path: Path
@@ -166,6 +167,7 @@ def check_failed(row: Row, vector: Vector, limit: int) -> None:
     assert captured == limit < len(whole) or len(shown) >= 100 or captured > 1 << 18
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize(
     ("limit", "options"), [(16384, []), (1024, ["--max-args", "1K"]), (1 << 20, ["--max-args", "1M"])]
 )

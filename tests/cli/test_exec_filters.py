@@ -22,6 +22,7 @@ from purebpf.tracing.containers import hierarchy
 
 pytestmark = pytest.mark.kernel
 CONTAINER = "fedcba9876543210" * 4
+NAME = f"mine{os.getpid()}"  # filters by name see the whole machine, on which these tests may run twice
 
 
 class Seen:
@@ -40,8 +41,8 @@ def mine() -> Iterator[str]:
     """A program with a name that nobody else executes, and that any user may."""
     with TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        os.symlink("/bin/true", f"{folder}/mine")
-        yield f"{folder}/mine"
+        os.symlink("/bin/true", f"{folder}/{NAME}")
+        yield f"{folder}/{NAME}"
 
 
 @contextmanager
@@ -132,18 +133,21 @@ def test_of_a_user_by_number_and_by_name(mine: str) -> None:
 
 
 def test_whose_comm_or_file_matches(mine: str) -> None:
-    for name in ("mine-a", "mine-b"):
+    for name in (f"{NAME}-a", f"{NAME}-b"):
         (Path(mine).parent / name).symlink_to("/bin/true")
-    with watching(mine, "--comm", "mine-?", "--comm", "re:^mi.e$") as seen:
+    with watching(mine, "--comm", f"{NAME}-?", "--comm", f"re:^{NAME.replace('n', '.')}$") as seen:
         for path in (f"{mine}-a", mine, f"{mine}-b", "/bin/true"):
             subprocess.run([path])
-    ours = [row["comm"] for row in seen.rows if row["comm"].startswith("mine")]
-    assert ours == ["mine-a", "mine", "mine-b"] == [row["comm"] for row in seen.rows]
+    assert [row["comm"] for row in seen.rows] == [f"{NAME}-a", NAME, f"{NAME}-b"]
 
 
 @pytest.mark.parametrize(
     ("pattern", "words"),
-    [("{mine}", ["x"]), ("*/mine", ["x"]), ("mine", []), ("re:/mine$", ["x"]), ("re:/min$", []), ("{folder}/*", ["x"])],
+    [
+        *(("{mine}", ["x"]), (f"*/{NAME}", ["x"]), (NAME, []), (f"re:/{NAME}$", ["x"])),
+        *((f"re:/{NAME[:-1]}$", []), ("{folder}/*", ["x"])),
+    ],
+    ids=["path", "glob", "name", "re", "shorter", "folder"],
 )
 def test_whose_file_matches(pattern: str, words: list[str], mine: str) -> None:
     with watching(mine, "--filename", pattern.format(mine=mine, folder=Path(mine).parent)) as seen:
@@ -166,7 +170,7 @@ def test_only_what_failed(mine: str) -> None:
 
 
 def test_exits_are_filtered_like_execs(mine: str) -> None:
-    with watching(mine, "--exits", "--user", "12345", "--filename", "*/mine") as seen:
+    with watching(mine, "--exits", "--user", "12345", "--filename", f"*/{NAME}") as seen:
         subprocess.run([mine, "other"])
         subprocess.run([mine, "one"], preexec_fn=as_user(12345))
         subprocess.run(["/bin/true"], preexec_fn=as_user(12345))
@@ -182,9 +186,9 @@ def test_different_options_must_all_hold(mine: str) -> None:
         "--user",
         "12346",
         "--comm",
-        "mine",
+        NAME,
         "--filename",
-        "*/mine",
+        f"*/{NAME}",
     )
     with watching(mine, *options) as seen:
         subprocess.run([mine, "root"])

@@ -47,6 +47,7 @@ def lost_rows(done: Trace) -> int:
     return sum(row["count"] for row in done.rows if row["event"] == "lost")
 
 
+@pytest.mark.volume
 def test_nothing_of_a_storm_is_lost(many: str, nothing: str) -> None:
     done = trace(command=[many, "storm", nothing, str(EXECS)])
     assert (done.status, done.err) == (0, "")

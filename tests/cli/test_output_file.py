@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def test_a_file_gets_the_events_and_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.volume
 def test_rotation_loses_and_tears_nothing(tmp_path: Path) -> None:
     """What logrotate does, rename and SIGHUP, while processes are started."""
     path, count = tmp_path / "log", 6
@@ -98,6 +99,29 @@ def test_each_file_of_comma_separated_values_begins_with_the_names(tmp_path: Pat
         assert process.wait(60) == 0
     assert [file.read_text().count("event,time,") for file in (old, path)] == [1, 1]
     assert path.read_text().startswith("event,time,")
+
+
+@pytest.mark.needs("btf")
+def test_a_hangup_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
+    """It reads the types slowly, from a FIFO. What logrotate has taken away is not open yet."""
+    types, path = tmp_path / "types", tmp_path / "log"
+    os.mkfifo(types)
+    command = [*COMMAND, "--json", "--btf", str(types), "--output", str(path), "--", "sh", "-c", "kill -HUP $$"]
+    with subprocess.Popen(command) as process:
+        fifo = until(lambda: reader_of(types), "reader of the types")
+        process.send_signal(signal.SIGHUP)
+        os.set_blocking(fifo, True)
+        with open(fifo, "wb") as writing, suppress(BrokenPipeError):
+            writing.write(Path("/sys/kernel/btf/vmlinux").read_bytes())
+        assert process.wait(60) == 128 + signal.SIGHUP  # the command's: a hangup ends that as ever
+    assert json.loads(path.read_text())["filename"].endswith("/sh")
+
+
+def reader_of(fifo: Path) -> int | None:
+    """The FIFO, opened for writing once somebody reads it."""
+    with suppress(OSError):
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    return None
 
 
 def test_a_hangup_without_a_file_ends_it() -> None:

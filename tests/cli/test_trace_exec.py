@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from exec_tracing import attached, until
+from odd_machines import HIDE_BTF, UNMOUNT_TRACEFS, mounts, root
+from seccomp_filter import filtered
 
 import purebpf
 
@@ -126,7 +128,7 @@ def test_head_gets_its_lines_and_the_pipeline_ends(tmp_path: Path) -> None:
 @kernel
 def test_count_and_duration_end_it_with_status_0(tmp_path: Path) -> None:
     path = link(tmp_path, "x")
-    with tracing("--json", "-n", "3") as process:
+    with tracing("--json", "-n", "3", "--filename", path) as process:
         for _ in range(5):
             subprocess.run([path])
         out, _ = process.communicate(timeout=20)
@@ -238,40 +240,26 @@ def refused(result: subprocess.CompletedProcess[str], status: int, *words: str) 
         assert word in result.stderr
 
 
+@kernel
+def test_a_command_has_its_status_where_ends_of_children_are_ignored() -> None:
+    """As the parents of some daemons leave it; the command goes on ignoring them."""
+    program = "import signal, sys; sys.exit(3 + (signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN))"
+    done = finished(
+        "--", sys.executable, "-c", program, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    )
+    assert (done.returncode, done.stderr) == (4, "")
+
+
 def test_not_linux_is_status_3() -> None:
     code = "import sys; sys.platform = 'darwin'; from purebpf.cli import main; main(['trace-exec'])"
     refused(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True), 3, "darwin")
-
-
-# Installs a real seccomp filter and then becomes trace-exec: bpf(argv[1], …) answers EINVAL, so a kernel
-# that lacks this command's feature is seen through the kernel itself.
-FILTER = """
-import ctypes, os, platform, struct, sys
-nr, arch = {"x86_64": (321, 0xC000003E), "aarch64": (280, 0xC00000B7)}[platform.machine()]
-code = [(0x20, 0, 0, 0), (0x15, 0, 3, nr), (0x20, 0, 0, 16), (0x15, 0, 1, int(sys.argv[1])),
-        (0x06, 0, 0, 0x50000 | 22), (0x06, 0, 0, 0x7FFF0000)]
-program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in code))
-filter = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program)))
-libc = ctypes.CDLL(None, use_errno=True)
-assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter) == 0, ctypes.get_errno()
-os.execv(sys.executable, [sys.executable, "-m", "purebpf", *sys.argv[2:]])
-"""
-
-
-@kernel
-def test_a_kernel_without_ring_buffers_is_status_4() -> None:
-    """BPF_MAP_CREATE answers EINVAL, always."""
-    result = subprocess.run(
-        [sys.executable, "-c", FILTER, "0", "trace-exec"], capture_output=True, text=True, timeout=60
-    )
-    refused(result, 4, "no maps of type")
 
 
 @kernel
 def test_without_perf_links_the_ioctl_attaches(tmp_path: Path) -> None:
     """BPF_LINK_CREATE answers EINVAL for perf events before 5.15."""
     path, output = link(tmp_path, "by-ioctl"), tmp_path / "out"
-    command = [sys.executable, "-c", FILTER, "28", "run", str(purebpf.prebuilt("execve"))]
+    command = [*filtered("bpf:28:22"), *COMMAND[:-1], "run", str(purebpf.prebuilt("execve"))]
 
     def seen() -> bool:
         assert process.poll() is None
@@ -287,26 +275,24 @@ def test_without_perf_links_the_ioctl_attaches(tmp_path: Path) -> None:
         assert process.wait(60) == -signal.SIGTERM
 
 
-SETPRIV = shutil.which("setpriv") or "setpriv"
 needs_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not installed")
-
-
-def without(capabilities: str) -> tuple[str, ...]:
-    return (SETPRIV, "--no-new-privs", f"--inh-caps={capabilities}", f"--bounding-set={capabilities}")
 
 
 @kernel
 @needs_setpriv
 def test_without_privileges_it_is_status_5_and_names_the_capabilities() -> None:
-    refused(finished(prefix=without("-all")), 5, "lacks CAP_BPF and CAP_PERFMON", "EPERM", "hint: run as root")
-    refused(finished(prefix=without("-all,+bpf")), 5, "lacks CAP_PERFMON")
+    refused(
+        finished(prefix=root()),
+        5,
+        "lacks CAP_BPF and CAP_PERFMON",
+        "EPERM",
+        "hint: this root has been restricted",
+    )
+    refused(finished(prefix=root("bpf")), 5, "lacks CAP_PERFMON")
 
 
-CAPABLE = without("-all,+bpf,+perfmon")
-_LAZILY = 'umount -l /sys/kernel/tracing 2>/dev/null; umount -l /sys/kernel/debug 2>/dev/null; exec "$@"'
-UNMOUNTED = ("unshare", "--mount", "bash", "-c", _LAZILY, "-")
-# An empty folder instead of the kernel's types.
-WITHOUT_BTF = ("unshare", "--mount", "bash", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "-")
+CAPABLE = root("bpf", "perfmon")
+WITHOUT_BTF = mounts(HIDE_BTF)
 
 
 @kernel
@@ -314,7 +300,7 @@ WITHOUT_BTF = ("unshare", "--mount", "bash", "-c", 'mount -t tmpfs none /sys/ker
 def test_two_capabilities_are_enough_and_no_tracefs_is_needed(tmp_path: Path) -> None:
     """Raw tracepoints are attached by name: no perf event, no file of tracefs."""
     path = link(tmp_path, "x")
-    result = finished("-x", "--exits", "--json", "--", path, "a", prefix=(*UNMOUNTED, *CAPABLE))
+    result = finished("-x", "--exits", "--json", "--", path, "a", prefix=(*mounts(UNMOUNT_TRACEFS), *CAPABLE))
     assert (result.returncode, result.stderr) == (0, "")
     assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["exec", "exit"]
 
@@ -360,23 +346,10 @@ def test_a_btf_file_stands_in_for_the_kernel_s_own(tmp_path: Path) -> None:
 @needs_setpriv
 def test_tracefs_not_mounted_is_status_6_where_it_is_needed() -> None:
     """A classic tracepoint has its number there: that of the lesser program."""
-    result = finished(prefix=(*UNMOUNTED[:4], f"mount -t tmpfs none /sys/kernel/btf; {_LAZILY}", "-", *CAPABLE))
+    result = finished(prefix=(*mounts(f"{HIDE_BTF} && {UNMOUNT_TRACEFS}"), *CAPABLE))
     assert result.returncode == 6
     assert "tracefs is not mounted" in result.stderr
     assert "mount -t tracefs" in result.stderr
-
-
-@kernel
-@needs_setpriv
-def test_tracefs_not_readable_is_status_6() -> None:
-    prepare = (
-        "umount -l /sys/kernel/tracing 2>/dev/null; mount -t tracefs -o uid=1,gid=1,mode=700 t /sys/kernel/tracing"
-    )
-    script = f'{prepare}; mount -t tmpfs none /sys/kernel/btf; exec "$@"'
-    result = finished(prefix=(*UNMOUNTED[:4], script, "-", *CAPABLE))
-    assert result.returncode == 6
-    assert "cannot read tracefs" in result.stderr
-    assert "EACCES" in result.stderr
 
 
 @kernel

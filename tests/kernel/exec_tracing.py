@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 TRACE_EXEC = [sys.executable, "-m", "purebpf", "trace-exec"]
 SOURCES = Path(__file__).parents[1] / "cli"
-PATIENCE = 60.0  # seconds: for a machine that is busy with something else
+PATIENCE = float(os.environ.get("PUREBPF_PATIENCE", "60"))  # seconds: for a machine that is busy, or emulated
 
 ARGUMENTS = ["name", "one", "", "two words", "\n"]  # what exec_cases executes a program with
 

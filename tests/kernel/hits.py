@@ -10,7 +10,9 @@ import os
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+from features import require
 
 from purebpf.formats import attr, insn
 from purebpf.formats.abi import Cmd, MapType
@@ -21,6 +23,8 @@ from purebpf.kernel import maps
 from purebpf.kernel import sys as calls
 from purebpf.kernel.attach import Link, Request, attach
 from purebpf.kernel.fd import FileDescriptor
+
+_Counter = TypeVar("_Counter", bound="Counter")
 
 
 def load(code: list[tuple[int, ...]], hook: str, btf_id: int = 0) -> FileDescriptor:
@@ -57,7 +61,7 @@ def adding(map_fd: int, pid: int, cookies: bool) -> list[tuple[int, ...]]:
     return [(0xBF, 6, 1, 0, 0), *mine, *add, (0xB7, 0, 0, 0, 0), (0x95, 0, 0, 0, 0)]
 
 
-class Hits:
+class Counter:
     """A program that counts hits of this process, or with `everyone` of all; with `cookies` it adds these up."""
 
     def __init__(self, hook: str, *, btf_id: int = 0, everyone: bool = False, cookies: bool = False) -> None:
@@ -88,9 +92,29 @@ class Hits:
         calls.bpf(Cmd.MAP_LOOKUP_ELEM, attr.map_element(self._map.fileno(), key.address, memory.address))
         return int(struct.unpack("=Q", memory.bytes())[0])
 
-    def __enter__(self) -> Hits:
+    def __enter__(self: _Counter) -> _Counter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.program.close()
         self._map.close()
+
+
+# What a hook, and a cookie at it, asks of a kernel (features.FEATURES).
+HOOKS_OF_SOME = {
+    "uprobe.multi": "uprobe_multi",
+    "uprobe.multi.s": "uprobe_multi",
+    "uretprobe.multi": "uprobe_multi",
+    "uprobe.session": "uprobe_session",
+}
+
+
+class Hits(Counter):
+    """The same in a test, which is skipped on kernels that do not load programs for such a hook, or with its cookies."""
+
+    def __init__(self, hook: str, *, cookies: bool = False, **more: Any) -> None:
+        if hook in HOOKS_OF_SOME:
+            require(HOOKS_OF_SOME[hook])
+        if cookies:
+            require("raw_tp_cookie" if hook in ("raw_tp", "tp_btf") else "cookie")
+        super().__init__(hook, cookies=cookies, **more)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from features import present
 
 from purebpf.formats import attr, insn
 from purebpf.formats.abi import Cmd, ProgType
@@ -38,7 +39,7 @@ START = [
 
 NUMBER, REGISTER = 0x00, 0x08
 JUMPS = (0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0)
-# Forms that are as old as 5.12, and that the verifier leaves as they are.
+# Forms that are as old as 5.8, and that the verifier leaves as they are.
 OLD = [
     *(Instruction(op | 7 - 3 * narrow, 7, 0, 0, 5) for op in range(0, 0xD0, 16) if op != 0x80 for narrow in (0, 1)),
     *(Instruction(op | 15 - 3 * narrow, 7, 8, 0, 0) for op in (0, 16, 32, 64, 80, 160, 176) for narrow in (0, 1)),
@@ -49,13 +50,15 @@ OLD = [
     *(Instruction(opcode, 7, 9, 0, 0) for opcode in (0x61, 0x69, 0x71, 0x79)),
     *(Instruction(opcode, 9, 7, 0, 0) for opcode in (0x63, 0x6B, 0x73, 0x7B)),
     *(Instruction(opcode, 10, 0, -8, 300) for opcode in (0x62, 0x6A, 0x72, 0x7A)),
-    *(Instruction(size, 10, 7, -8, op) for size in (0xC3, 0xDB) for op in (0, 0x40, 0x50, 0xA0)),
+    *(Instruction(opcode, 10, 7, -8, 0) for opcode in (0xC3, 0xDB)),  # of the atomic ones the one that is older
+]
+ATOMIC = [
+    *(Instruction(size, 10, 7, -8, op) for size in (0xC3, 0xDB) for op in (0x40, 0x50, 0xA0)),
     *(Instruction(size, 10, 7, -8, op) for size in (0xC3, 0xDB) for op in (1, 0x41, 0x51, 0xA1, 0xE1)),
     Instruction(0xDB, 10, 7, -8, 0xF1),
 ]
 # Forms that the verifier rewrites, or that are newer (to 6.15).
 OTHER = [
-    [Instruction(0xC3, 10, 7, -8, 0xF1)],
     [Instruction(0x3F, 7, 8, 0, 0)],
     [Instruction(0x9C, 7, 8, 0, 0)],
     [Instruction(0x20, 0, 0, 0, 12)],
@@ -63,32 +66,44 @@ OTHER = [
     [Instruction(0x30, 0, 0, 0, 12)],
     [Instruction(0x40, 0, 7, 0, 12)],
     [Instruction(0x05, 0, 0, 0, 0)],
-    [Instruction(0x06, 0, 0, 0, 0)],
-    [Instruction(0xE5, 0, 0, 0, 0)],
     [Instruction(0x18, 7, 0, 0, -2), Instruction(0, 0, 0, 0, 0x12345678)],
     [Instruction(0x85, 0, 1, 0, 2), *END],  # of the END behind this one
-    *([Instruction(opcode, 7, 0, 1, 5)] for opcode in (0x37, 0x34, 0x97, 0x94)),
-    *([Instruction(opcode, 7, 8, 1, 0)] for opcode in (0x3F, 0x3C, 0x9F, 0x9C)),
-    *([Instruction(0xBF, 7, 8, bits, 0)] for bits in (8, 16, 32)),
-    *([Instruction(0xBC, 7, 8, bits, 0)] for bits in (8, 16)),
-    *([Instruction(0xD7, 7, 0, 0, bits)] for bits in (16, 32, 64)),
-    *([Instruction(opcode, 7, 9, 0, 0)] for opcode in (0x81, 0x89, 0x91)),
-    *([Instruction(opcode, 7, 9, 0, 0x100)] for opcode in (0xC3, 0xCB, 0xD3, 0xDB)),
-    *([Instruction(opcode, 9, 7, 0, 0x110)] for opcode in (0xC3, 0xCB, 0xD3, 0xDB)),
+]
+NEWER = {
+    "atomic": [*([form] for form in ATOMIC), [Instruction(0xC3, 10, 7, -8, 0xF1)]],
+    "cpu_v4": [
+        [Instruction(0x06, 0, 0, 0, 0)],
+        *([Instruction(opcode, 7, 0, 1, 5)] for opcode in (0x37, 0x34, 0x97, 0x94)),
+        *([Instruction(opcode, 7, 8, 1, 0)] for opcode in (0x3F, 0x3C, 0x9F, 0x9C)),
+        *([Instruction(0xBF, 7, 8, bits, 0)] for bits in (8, 16, 32)),
+        *([Instruction(0xBC, 7, 8, bits, 0)] for bits in (8, 16)),
+        *([Instruction(0xD7, 7, 0, 0, bits)] for bits in (16, 32, 64)),
+        *([Instruction(opcode, 7, 9, 0, 0)] for opcode in (0x81, 0x89, 0x91)),
+    ],
+    "may_goto": [[Instruction(0xE5, 0, 0, 0, 0)]],
+    "load_acquire": [
+        *([Instruction(opcode, 7, 9, 0, 0x100)] for opcode in (0xC3, 0xCB, 0xD3, 0xDB)),
+        *([Instruction(opcode, 9, 7, 0, 0x110)] for opcode in (0xC3, 0xCB, 0xD3, 0xDB)),
+    ],
+}
+FORMS = [
+    *([form] for form in OLD),
+    *OTHER,
+    *(pytest.param(form, marks=pytest.mark.needs(name)) for name, forms in NEWER.items() for form in forms),
 ]
 
 
 @contextmanager
 def loaded(slots: list[Instruction]) -> Iterator[tuple[FileDescriptor, str]]:
     """A program, and what the verifier wrote about each instruction. Raises OSError."""
-    code, log, license = system.Buffer(insn.encode(slots, ORDER)), system.Buffer(1 << 20), system.Buffer(b"GPL\0")
+    code, log, license = system.Buffer(insn.encode(slots, ORDER)), system.Buffer(1 << 24), system.Buffer(b"GPL\0")
     request = attr.prog_load(
         ProgType.SOCKET_FILTER,
         len(slots),
         code.address,
         license.address,
         log_level=2,
-        log_size=1 << 20,
+        log_size=1 << 24,
         log=log.address,
     )
     fd = FileDescriptor(system.bpf(Cmd.PROG_LOAD, request), "a program")
@@ -98,7 +113,8 @@ def loaded(slots: list[Instruction]) -> Iterator[tuple[FileDescriptor, str]]:
         fd.close()
 
 
-@pytest.mark.parametrize("form", [*([form] for form in OLD), *OTHER], ids=lambda form: f"{tuple(form[0])}")
+@pytest.mark.volume
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{tuple(form[0])}")
 def test_text_is_what_the_verifier_writes(form: list[Instruction]) -> None:
     code = [*START, *form, *END]
     with loaded(code) as (_fd, log):
@@ -112,7 +128,7 @@ def test_text_is_what_bpftool_shows_of_a_loaded_program() -> None:
     bpftool = shutil.which("bpftool") or shutil.which("bpftool", path="/usr/sbin:/sbin")
     if bpftool is None:
         pytest.skip("bpftool is not installed")
-    code = [*START, *OLD, *END]
+    code = [*START, *OLD, *(ATOMIC if present("atomic") else ()), *END]
     assert len({slot.opcode for slot in OLD}) >= 40
     with loaded(code) as (fd, _log):
         with open(f"/proc/self/fdinfo/{fd.fileno()}") as described:

@@ -116,6 +116,7 @@ def test_samples_of_one_process_leave_others_alone() -> None:
             other.kill()
 
 
+@pytest.mark.needs("perf_link")
 def test_samples_have_a_link_on_each_cpu_so_no_single_pin(tmp_path: Path) -> None:
     with Hits("perf_event") as hits, hits.attach("cpu-clock") as link:
         assert link.info().program_id
@@ -149,6 +150,7 @@ def iterator(target: str, **more: Any) -> Iterator[IterLink]:
         program.close()
 
 
+@pytest.mark.needs("map_iterator")
 def test_an_iterator_goes_through_the_map_that_it_is_given() -> None:
     with maps.create(MapSpec("numbers", MapType.HASH, 4, 4, 8)) as made:
         for number in range(5):
@@ -166,10 +168,7 @@ def test_an_iterator_refuses_what_it_cannot_heed() -> None:
         pass
 
 
-NO_KPROBES = not os.path.exists("/sys/bus/event_source/devices/kprobe")
-
-
-@pytest.mark.skipif(not NO_KPROBES, reason="this kernel has kprobes")
+@pytest.mark.lacks("kprobe")
 @pytest.mark.parametrize(
     ("hook", "target", "hint"),
     [

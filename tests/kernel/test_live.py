@@ -86,6 +86,7 @@ def test_a_name_of_any_length_is_whole(tmp_path: Path, length: int) -> None:
         assert os.fsencode(name) in take(ring, {os.fsencode(name)})
 
 
+@pytest.mark.needs("perf_link")
 def test_the_maps_and_the_program_are_what_bpftool_prints(bpftool: Any) -> None:
     with purebpf.load(spec()) as obj:
         (link,) = obj.attach()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from features import FEATURES, require
 
 from purebpf.errors import KernelError, ObjectError
 from purebpf.formats import attr, insn
@@ -36,8 +39,8 @@ NEEDS: dict[MapType, tuple[int, int, int, int]] = {
     MapType.QUEUE: (0, 4, 4, 0),
     MapType.STACK: (0, 4, 4, 0),
     MapType.BLOOM_FILTER: (0, 4, 4, 0),
-    MapType.RINGBUF: (0, 0, 4096, 0),
-    MapType.USER_RINGBUF: (0, 0, 4096, 0),
+    MapType.RINGBUF: (0, 0, mmap.PAGESIZE, 0),
+    MapType.USER_RINGBUF: (0, 0, mmap.PAGESIZE, 0),
     MapType.ARENA: (0, 0, 4, MapFlags.MMAPABLE),
     MapType.SOCKMAP: (4, 8, 4, 0),
     MapType.SOCKHASH: (4, 8, 4, 0),
@@ -68,6 +71,8 @@ def make(btf: FileDescriptor) -> Iterator[Any]:
     made: list[maps.Map] = []
 
     def create(kind: MapType, **more: Any) -> Any:
+        if kind.name.lower() in FEATURES:
+            require(kind.name.lower())
         key, value, entries, flags = NEEDS.get(kind, (4, 4, 4, 0))
         spec = MapSpec(kind.name.lower(), kind, key, value, entries, flags, **more)
         if kind in STORAGES:
@@ -216,21 +221,21 @@ def cgroup(tmp_path: Path) -> Iterator[int]:
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_storage_is_by_descriptor(make: Any, cgroup: int) -> None:
-    with socket.socket() as one:
-        task = os.pidfd_open(os.getpid())
-        owners = {MapType.SK_STORAGE: one, MapType.TASK_STORAGE: task, MapType.CGRP_STORAGE: cgroup}
-        for kind, owner in owners.items():
-            made = make(kind)
-            with pytest.raises(KeyError):
-                made[owner]
-            made[owner] = b"mine"
-            assert made[owner] == b"mine"
-            assert made.pop(owner) == b"mine"
-            assert owner not in made
-            with pytest.raises(KernelError, match="walking the keys"):
-                list(made)
-        os.close(task)
+@pytest.mark.parametrize(
+    "kind", [MapType.SK_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE], ids=lambda kind: kind.name
+)
+def test_storage_is_by_descriptor(kind: MapType, make: Any, cgroup: int) -> None:
+    made = make(kind)
+    with socket.socket() as one, closing(FileDescriptor(os.pidfd_open(os.getpid()), "pidfd")) as task:
+        owner = {MapType.SK_STORAGE: one, MapType.TASK_STORAGE: task, MapType.CGRP_STORAGE: cgroup}[kind]
+        with pytest.raises(KeyError):
+            made[owner]
+        made[owner] = b"mine"
+        assert made[owner] == b"mine"
+        assert made.pop(owner) == b"mine"
+        assert owner not in made
+        with pytest.raises(KernelError, match="walking the keys"):
+            list(made)
 
 
 def test_cgroups_go_into_slots(make: Any, cgroup: int) -> None:
@@ -253,7 +258,7 @@ def test_devices_and_cpus_are_numbers_in_slots(kind: MapType, make: Any) -> None
 
 def test_storage_without_types_says_that_it_needs_them() -> None:
     with pytest.raises(KernelError, match="EINVAL") as caught:
-        maps.create(MapSpec("storage", MapType.TASK_STORAGE, 4, 4, 0, MapFlags.NO_PREALLOC))
+        maps.create(MapSpec("storage", MapType.SK_STORAGE, 4, 4, 0, MapFlags.NO_PREALLOC))
     assert "types in BTF" in caught.value.hint
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import platform
 import resource
 import struct
 import threading
@@ -12,6 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import seccomp_filter
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +37,8 @@ def u64(number: int) -> bytes:
 
 
 def make(kind: MapType, key: int = 4, value: int = 8, entries: int = 100, flags: int = 0, **more: Any) -> Any:
+    if "LRU" in kind.name:  # it throws away before it is full: each CPU keeps free ones to itself (LOCAL_FREE_TARGET)
+        entries += 128 * CPUS
     return maps.create(MapSpec("tested", kind, key, value, entries, flags, **more))
 
 
@@ -62,19 +64,11 @@ def dumped(bpftool: Any, made: Any) -> dict[bytes, Any]:
 
 def without(commands: tuple[Cmd, ...], work: Callable[[], Any], answer: int = errno.EINVAL) -> Any:
     """Run `work` in a thread whose kernel answers EINVAL to these commands of bpf(2): a seccomp filter sees to it."""
-    number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-    tests = [(0x15, len(commands) - 1 - i, 0 if i < len(commands) - 1 else 1, c) for i, c in enumerate(commands)]
-    code = [(0x20, 0, 0, 0), (0x15, 0, len(tests) + 2, number), (0x20, 0, 0, 16), *tests]
-    code += [(0x06, 0, 0, 0x50000 | answer), (0x06, 0, 0, 0x7FFF0000)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in code))
-    rules = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(code), ctypes.addressof(program)))
     result: list[Any] = []
 
     def run() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
         try:
-            assert libc.prctl(38, 1, 0, 0, 0) == 0
-            assert libc.prctl(22, 2, rules) == 0
+            seccomp_filter.install(*seccomp_filter.bpf_answers(answer, *commands))
             result.append(work())
         except BaseException as error:
             result.append(error)
@@ -188,6 +182,7 @@ def test_deleting_while_walking_ends_and_misses_nothing(batches: bool) -> None:
         assert len(made) == 0
 
 
+@pytest.mark.volume
 def test_a_walk_over_a_map_that_always_changes_ends() -> None:
     """Every step deletes the key that the cursor stands on and adds another, which sends it back to the start."""
 
@@ -205,7 +200,7 @@ def test_a_walk_over_a_map_that_always_changes_ends() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("sdpiu"), st.integers(0, 9), st.integers(0, 2**64 - 1)), max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_sequence_of_operations_leaves_what_a_dict_would_have(steps: list[tuple[str, int, int]]) -> None:
     with make(MapType.HASH, entries=16) as made:
         model: dict[bytes, bytes] = {}
@@ -355,6 +350,7 @@ def test_a_map_is_itself_only_and_closed_for_good() -> None:
             use()
 
 
+@pytest.mark.needs("memcg_accounting")
 def test_the_memory_limit_is_left_alone_where_it_does_not_count() -> None:
     before, calls = resource.getrlimit(resource.RLIMIT_MEMLOCK), []
 
@@ -371,7 +367,8 @@ def test_the_memory_limit_is_left_alone_where_it_does_not_count() -> None:
     ("answer", "lifted"),
     [
         (errno.EINVAL, True),  # a kernel before 5.11 does not know the helper
-        (errno.EPERM, False),  # a privilege is missing: the limit is put back
+        # a privilege is missing: the limit is put back
+        pytest.param(errno.EPERM, False, marks=pytest.mark.needs("memcg_accounting")),
     ],
 )
 def test_the_memory_limit_is_raised_where_it_counts(answer: int, lifted: bool) -> None:
@@ -383,7 +380,7 @@ def test_the_memory_limit_is_raised_where_it_counts(answer: int, lifted: bool) -
             raise PermissionError(errno.EPERM, "used up")
 
     resource.setrlimit(resource.RLIMIT_MEMLOCK, low)
-    memlock._lifted.cache_clear()
+    memlock._to_blame.cache_clear()
     try:
         if lifted:
             without((Cmd.PROG_LOAD,), lambda: memlock.retry(needs_memory), answer)
@@ -393,4 +390,4 @@ def test_the_memory_limit_is_raised_where_it_counts(answer: int, lifted: bool) -
         assert (resource.getrlimit(resource.RLIMIT_MEMLOCK) != low) == lifted
     finally:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
-        memlock._lifted.cache_clear()
+        memlock._to_blame.cache_clear()

@@ -12,7 +12,7 @@ from ring_orders import FORCE_WAKEUP, LONG, NO_WAKEUP, SOURCE, emit, later, numb
 import purebpf
 from purebpf.kernel.ringbuf import RingBuffer
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("loop")]
 
 Ring = RingBuffer[memoryview]
 

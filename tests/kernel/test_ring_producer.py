@@ -17,25 +17,24 @@ from contextlib import closing, contextmanager
 from typing import NamedTuple, Union
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import purebpf
-from purebpf.formats import insn
-from purebpf.formats.abi import MapType, ProgFlags, ProgType
-from purebpf.formats.insn import Instruction
+from purebpf.formats.abi import MapType
 from purebpf.formats.ring import Ring
 from purebpf.formats.ring_producer import FORCE_WAKEUP, NO_WAKEUP, Reservation, SimulatedRing
-from purebpf.formats.spec import MapSpec, ProgramSpec, Reference, ReferenceKind
+from purebpf.formats.ring_program import DISCARD, SUBMIT, RingProgram
+from purebpf.formats.spec import MapSpec
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("syscall_program")]
 
 PAGE = mmap.PAGESIZE
 CONTENT = random.Random(8).randbytes(5 * PAGE)  # what `output` copies from
 SLOTS = 3
 FARTHEST = 2**15 - 32  # byte that an instruction's offset reaches, and some more
 LONG = 3.0  # seconds until a wake-up counts as not sent
-RESERVE, SUBMIT, DISCARD, OUTPUT, QUERY = 131, 132, 133, 130, 134
 
 
 class Reserve(NamedTuple):
@@ -82,81 +81,19 @@ Step = Union[Run, Consume, StorePosition]
 # The operations in the kernel
 
 
-class Assembler:
-    """A program of type SYSCALL: r6 is its context, of which answer number i is the 8 bytes at 8 * i."""
-
-    def __init__(self) -> None:
-        self.code = [Instruction(0xBF, 6, 1, 0, 0)]
-        self.references: list[Reference] = []
-        self.answers = 0
-        for slot in range(SLOTS):
-            self.add(0x7A, 10, 0, self.place(slot), 0)
-
-    def add(self, opcode: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> None:
-        self.code.append(Instruction(opcode, dst, src, offset, imm))
-
-    def place(self, slot: int) -> int:
-        """On the stack, of a slot's record."""
-        return -8 * (slot + 1)
-
-    def load(self, register: int, number: int) -> None:
-        low, high = struct.unpack("=ii", struct.pack("=Q", number % 2**64))
-        self.add(0x18, register, imm=low)
-        self.add(0, imm=high)
-
-    def load_map(self, register: int, name: str, kind: ReferenceKind = ReferenceKind.MAP, addend: int = 0) -> None:
-        self.references.append(Reference(len(self.code), kind, name, addend))
-        self.load(register, 0)
-
-    def answer(self, register: int) -> None:
-        self.add(0x7B, 6, register, 8 * self.answers)
-        self.answers += 1
-
-    def operation(self, operation: Operation) -> None:
+def assemble(run: Run) -> RingProgram:
+    program = RingProgram(SLOTS)
+    for operation in run:
         if isinstance(operation, Reserve):
-            self.reserve(operation)
+            program.reserve(operation.slot, operation.length, operation.flags)
+            program.write(operation.slot, operation.content, operation.at)
         elif isinstance(operation, Commit):
-            self.commit(operation)
+            program.commit(operation.slot, operation.helper, operation.flags)
         elif isinstance(operation, Output):
-            self.output(operation)
+            program.output(operation.start, operation.length, operation.flags)
         else:
-            self.load_map(1, "events")
-            self.load(2, operation.flag)
-            self.add(0x85, imm=QUERY)
-            self.answer(0)
-
-    def reserve(self, operation: Reserve) -> None:
-        self.load_map(1, "events")
-        self.load(2, operation.length)
-        self.load(3, operation.flags)
-        self.add(0x85, imm=RESERVE)
-        self.add(0x7B, 10, 0, self.place(operation.slot))
-        self.add(0x15, 0, 0, len(operation.content) + 2)  # NULL: the answer stays 0
-        for at, byte in enumerate(operation.content, operation.at):
-            self.add(0x72, 0, 0, at, byte)
-        self.add(0xB7, 1, imm=1)
-        self.answer(1)
-
-    def commit(self, operation: Commit) -> None:
-        self.add(0x79, 1, 10, self.place(operation.slot))
-        self.add(0x15, 1, 0, 3)
-        self.load(2, operation.flags)
-        self.add(0x85, imm=operation.helper)
-        self.add(0x7A, 10, 0, self.place(operation.slot), 0)
-
-    def output(self, operation: Output) -> None:
-        self.load_map(1, "events")
-        self.load_map(2, "content", ReferenceKind.DATA, operation.start)
-        self.load(3, operation.length)
-        self.load(4, operation.flags)
-        self.add(0x85, imm=OUTPUT)
-        self.answer(0)
-
-    def program(self, name: str) -> ProgramSpec:
-        code = insn.encode([*self.code, Instruction(0xB7, 0, 0, 0, 0), Instruction(0x95, 0, 0, 0, 0)], sys.byteorder)
-        return ProgramSpec(
-            name, "syscall", code, self.references, type=ProgType.SYSCALL, flags=int(ProgFlags.SLEEPABLE)
-        )
+            program.query(operation.flag)
+    return program
 
 
 class Kernel:
@@ -166,14 +103,13 @@ class Kernel:
         self.size = size
         programs, self.answers = [], []
         for number, run in enumerate(runs):
-            assembler = Assembler()
-            for operation in run:
-                assembler.operation(operation)
-            programs.append(assembler.program(f"run{number}"))
-            self.answers.append(assembler.answers)
+            program = assemble(run)
+            programs.append(program.spec(f"run{number}"))
+            self.answers.append(program.answers)
         maps = [
-            MapSpec("events", MapType.RINGBUF, max_entries=size),
-            MapSpec("content", MapType.ARRAY, 4, len(CONTENT), 1, contents=bytearray(CONTENT)),
+            MapSpec(RingProgram.RING, MapType.RINGBUF, max_entries=size),
+            MapSpec(RingProgram.CONTENT, MapType.ARRAY, 4, len(CONTENT), 1, contents=bytearray(CONTENT)),
+            MapSpec(RingProgram.ANSWERS, MapType.ARRAY, 4, 8 * max([1, *self.answers]), 1),
         ]
         self.spec = purebpf.ObjectSpec({m.name: m for m in maps}, {p.name: p for p in programs}, "GPL", sys.byteorder)
 
@@ -189,10 +125,9 @@ class Kernel:
 
     def run(self, number: int) -> list[int]:
         """What the helpers answered."""
-        size = 8 * self.answers[number]
-        result = self.obj.programs[f"run{number}"].test_run(context=bytes(size))
-        assert result.return_value == 0
-        return list(struct.unpack(f"={size // 8}Q", result.context))
+        assert self.obj.programs[f"run{number}"].test_run().return_value == 0
+        count = self.answers[number]
+        return list(struct.unpack_from(f"={count}Q", self.obj.maps[RingProgram.ANSWERS][0]))
 
     def notified(self, seconds: float) -> bool:
         """Since the last call."""
@@ -337,13 +272,13 @@ NEAR = st.integers(-PAGE // 8, PAGE // 16).map(lambda n: 8 * n)
 STORED = st.builds(StorePosition, st.one_of(NEAR, NEAR, st.integers(-PAGE, PAGE // 2), st.integers(0, 2**64 - 1)))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(histories(CONSUMED))
 def test_any_operations_leave_the_kernels_bytes(history: tuple[int, list[Step]]) -> None:
     compare(*history)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(histories(STORED))
 def test_so_they_do_with_false_consumer_positions(history: tuple[int, list[Step]]) -> None:
     compare(*history)

@@ -96,7 +96,7 @@ def test_what_found_no_room_is_counted(loaded: Loaded, name: str) -> None:
     assert (len(ring.consume()), lost(obj)) == (1, 3)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "user_ring"])
+@pytest.mark.parametrize("name", [*NAMES, pytest.param("user_ring", marks=pytest.mark.needs("user_ringbuf"))])
 def test_bpftool_loads_it(bpftool: Any, bpffs: Path, name: str) -> None:
     """The peer: libbpf, and its reading of the sections, maps and variables."""
     tool = "/usr/sbin/bpftool" if os.path.exists("/usr/sbin/bpftool") else "bpftool"

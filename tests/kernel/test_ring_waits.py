@@ -20,7 +20,7 @@ from ring_orders import LONG, NO_WAKEUP, SOURCE, emit, later, numbers, takes
 import purebpf
 from purebpf.kernel.ringbuf import RingBuffer, RingGroup
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("loop")]
 
 Ring = RingBuffer[memoryview]
 

@@ -21,12 +21,14 @@ from purebpf.kernel.ringbuf import RingGroup
 pytestmark = pytest.mark.kernel
 
 
+@pytest.mark.needs("numpy")
 def test_a_kept_array_is_reported_and_closing_is_harmless(sender: Sender) -> None:
-    numpy = pytest.importorskip("numpy")
+    import numpy as np
+
     sender.send(50)
     ring = sender.ring
     with pytest.raises(purebpf.ViewInUse), ring.lease() as batch:
-        array = numpy.asarray(batch.runs[0].column("I"))
+        array = np.asarray(batch.runs[0].column("I"))
     with pytest.raises(purebpf.ViewInUse):
         ring.consume()
     ring.close()
@@ -168,6 +170,7 @@ def alarms() -> Iterator[Callable[[Callable[[], None]], None]]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.volume  # an emulated machine is slower than the alarms
 def test_a_signal_handler_that_reads_gets_no_record_twice(sender: Sender, alarms: Any) -> None:
     seen: list[int] = []
     refused: list[str] = []

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from features import examples
 
 import purebpf
 from purebpf.formats.user_ring import UserRecord
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.needs("user_ringbuf")]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 NO_WAKEUP, FORCE_WAKEUP = 1, 2
@@ -280,7 +281,7 @@ def test_a_selector_says_when_there_is_room(pair: Pair) -> None:
 
 
 def test_threads_produce_while_the_program_drains(pair: Pair) -> None:
-    each, threads = 2000, 3
+    each, threads = examples(2000), 3
 
     def produce(number: int) -> None:
         for index in range(each):

@@ -8,6 +8,8 @@ from typing import Callable
 import pytest
 
 import purebpf
+from purebpf.formats import link
+from purebpf.kernel import verifier
 
 pytestmark = pytest.mark.kernel
 Compile = Callable[[str], Path]
@@ -78,6 +80,17 @@ SEC("raw_tp/sys_enter") int weak(void *ctx) { return bpf_no_such_function(1); }
 """,
     )
     assert "the kernel has no function bpf_no_such_function" in str(error)
+
+
+def test_a_refusal_for_which_the_verifier_gives_no_reason_is_not_said_to_have_one(compiled: Compile) -> None:
+    """Its log has statistics alone: here, since the types that it looks for first are none."""
+    spec = purebpf.parse(compiled('SEC("raw_tp/sys_enter") int plain(void *ctx) { return 0; }').read_bytes(), "built")
+    program = spec.programs["plain"]
+    code = link.assemble(spec, program, lambda _relocation: pytest.fail("nothing to relocate"))
+    with open("/dev/null") as none, pytest.raises(purebpf.KernelError) as caught:
+        verifier.load(program, code, verifier.Context(spec.license, spec.btf, btf_fd=none.fileno()))
+    assert not isinstance(caught.value, purebpf.VerifierError)
+    assert str(caught.value) == "loading program 'plain': EINVAL (Invalid argument)"
 
 
 def test_a_large_log_is_had_whole(compiled: Compile) -> None:

@@ -34,7 +34,7 @@ def test_each_option_is_written_about() -> None:
 
 
 def test_the_unit_s_command_line_is_one() -> None:
-    unit = (DOCS / "fleet" / "purebpf-trace-exec.service").read_text()
+    unit = (DOCS / "deploying" / "purebpf-trace-exec.service").read_text()
     words = shlex.split(re.findall("^ExecStart=(.*)", unit, re.MULTILINE)[0])
     parser = argparse.ArgumentParser()
     trace_exec.add_arguments(parser)

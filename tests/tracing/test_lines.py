@@ -10,6 +10,7 @@ from base64 import b64decode
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def test_different_values_are_different_cells(one: Any, other: Any) -> None:
         assert (cells[0] == cells[1]) == (one == other and type(one) is type(other))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(texts.map(lambda text: text.replace("\0", "")), min_size=20, max_size=40))
 def test_text_in_csv_is_itself_or_a_word_of_a_shell(words: list[str]) -> None:
     csv_lines = "".join(Csv(["one", "all"]).line({"one": word, "all": [word]}) for word in words)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purebpf import Error
-from purebpf.tracing.ending import hold_signals
+from purebpf.tracing.ending import hold_signals, outlive_hangup
 from purebpf.tracing.output import Output
 
 
@@ -103,6 +104,23 @@ def test_after_a_hangup_lines_go_to_a_new_file_of_the_same_name(tmp_path: Path) 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_hangup_as_soon_as_the_file_is_open_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, old, opens = tmp_path / "log", tmp_path / "log.1", os.open
+    outlive_hangup()
+
+    def rotated(*arguments: Any) -> int:
+        fd = opens(*arguments)
+        monkeypatch.undo()
+        path.rename(old)
+        hang_up()
+        return fd
+
+    monkeypatch.setattr(os, "open", rotated)
+    with Output(str(path)) as output:
+        assert output.reopen_if_asked()
+    assert path.exists()
+
+
 def test_a_hangup_without_a_rename_leaves_what_the_file_has(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with Output(str(path)) as output:
@@ -177,7 +195,7 @@ lines = st.lists(
 
 
 @given(lines, lines, st.integers(0, 3000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_full_disk_leaves_whole_lines_and_the_number_of_lost_ones(
     before: list[str], written: list[str], limit: int
 ) -> None:

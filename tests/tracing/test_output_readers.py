@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ long_lines = st.lists(st.integers(0, 3 * PIPE_BUF), max_size=30).map(
 
 
 @given(st.lists(long_lines, max_size=4), st.integers(1, 20000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_reader_gets_each_line_whole_and_in_order(batches: list[list[str]], chunk: int) -> None:
     with pipe() as (reader, writer):
         got = Reader(reader, chunk)

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,14 +37,14 @@ def said_by(shell: str, script: str, locale: str = "C.UTF-8") -> bytes:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(texts, min_size=20, max_size=60), st.sampled_from(["C", "C.UTF-8"]))
 def test_a_quoted_word_is_the_same_bytes_in_a_shell(shell: str, words: list[str], locale: str) -> None:
     script = f"printf '%s\\0' {' '.join(map(quote, words))}\n"
     assert said_by(shell, script, locale).split(b"\0")[:-1] == [exact(word) for word in words]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.text(st.sampled_from("!'ab\n "), max_size=6), min_size=20, max_size=60))
 def test_history_expansion_does_not_change_a_pasted_word(words: list[str]) -> None:
     script = f"set -o history -o histexpand\nprintf '%s\\0' {' '.join(map(quote, words))}\n"
@@ -121,7 +122,7 @@ def test_a_pasted_file_name_is_not_taken_for_something_else(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.lists(texts, min_size=3, max_size=6))
 def test_a_pasted_command_line_gives_the_same_first_argument(shell: str, names: list[str]) -> None:
     events = [row("/bin/cat", name, "/proc/self/cmdline") for name in names]

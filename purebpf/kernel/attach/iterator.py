@@ -6,6 +6,7 @@ map, which some iterators demand, and to one process (Linux 6.1).
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -25,6 +26,12 @@ def attach(request: Request) -> IterLink:
     try:
         return IterLink(request.program, create(request, tail=tail))
     except OSError as error:
+        if request.pid >= 0 and error.errno in (errno.E2BIG, errno.EINVAL):
+            raise NotSupported(
+                f"{request.doing}: {sys.errno_name(error.errno)}: this kernel cannot hold an iterator to a process",
+                errno=error.errno,
+                hint="Linux 6.1 can; let it go through all, and compare in the program",
+            ) from error
         raise refused(request, error) from error
 
 

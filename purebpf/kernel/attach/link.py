@@ -74,12 +74,12 @@ class Link:
         return self._owned[0].fileno()
 
     def info(self) -> LinkInfo:
-        """What the kernel says of it. Raises KernelError, also for a perf event, which is no link."""
+        """What the kernel says of it. Raises KernelError, NotSupported where it is a perf event without a link."""
         memory = sys.Buffer(64)  # struct bpf_link_info starts with type, id and prog_id
         try:
             sys.bpf_out(Cmd.OBJ_GET_INFO_BY_FD, attr.info_out(self.fileno(), memory.address, 64))
         except OSError as error:
-            raise sys.refusal(f"asking about {self._what}", error) from error
+            raise self._without_link(sys.refusal(f"asking about {self._what}", error)) from error
         return LinkInfo(*struct.unpack_from("=III", memory.bytes()))
 
     def detach(self) -> None:
@@ -94,9 +94,25 @@ class Link:
             raise sys.refusal(f"detaching {self._what}", error, hint) from error
 
     def pin(self, path: str | os.PathLike[str]) -> None:
-        """Keep the program attached beyond this process, under a path on a bpffs. Raises KernelError, NotPermitted."""
-        bpffs.pin(self.fileno(), path, self._what)
+        """Keep the program attached beyond this process, under a path on a bpffs.
+
+        Raises KernelError, NotPermitted, NotSupported where it is a perf event without a link.
+        """
+        try:
+            bpffs.pin(self.fileno(), path, self._what)
+        except KernelError as error:
+            raise self._without_link(error) from error.__cause__
         self.pinned = os.path.abspath(path)
+
+    def _without_link(self, error: KernelError) -> KernelError:
+        """EINVAL says that the descriptor is none of BPF's: before 5.15 that of a perf event."""
+        if error.errno != errno.EINVAL:
+            return error
+        return NotSupported(
+            f"{error}; this kernel attaches to perf events without a link",
+            errno=error.errno,
+            hint="Linux 5.15 has links for them; here the program stays attached as long as this process keeps it",
+        )
 
     def unpin(self) -> None:
         """Remove the pin. Raises ObjectError if `pinned` is empty, KernelError."""

@@ -62,7 +62,7 @@ def _linked(request: Request, event: FileDescriptor) -> tuple[FileDescriptor, ..
 def _ioctl(event: FileDescriptor, request: int, argument: int) -> None:
     import fcntl  # Unix only; purebpf imports anywhere
 
-    fcntl.ioctl(event.fileno(), request, argument)
+    fcntl.ioctl(event.fileno(), sys.ioctl_request(request), argument)
 
 
 def single(request: Request, event: FileDescriptor) -> Link:

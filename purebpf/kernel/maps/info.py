@@ -10,6 +10,7 @@ An older kernel fills the part that it knows; the rest stays zero.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from contextlib import suppress
@@ -22,6 +23,10 @@ from ...formats.btf import Btf
 from ...formats.spec import MapSpec
 from .. import sys
 
+_BY_ID = {
+    errno.ENOENT: "no map has this id; bpftool map list shows those that there are",
+    errno.EPERM: "opening a map by its id takes CAP_SYS_ADMIN: run as root, or open one that is pinned",
+}
 _MAP_INFO = struct.Struct("=6I16s2I2Q4IQ")
 _BTF_INFO = struct.Struct("=QII")
 
@@ -79,7 +84,7 @@ def fd_of(number: int) -> int:
     try:
         return sys.bpf(Cmd.MAP_GET_FD_BY_ID, attr.by_id(number))
     except OSError as error:
-        raise sys.refusal(f"opening map {number}", error) from error
+        raise sys.refusal(f"opening map {number}", error, _BY_ID.get(error.errno or 0, "")) from error
 
 
 def describe(fd: int, name: str = "") -> MapSpec:

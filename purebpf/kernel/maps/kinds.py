@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from ...formats.abi import Cmd, MapFlags, MapType, UpdateFlags
 from ...formats.spec import MapSpec
 from .. import sys
+from ..fd import mapped
 from . import forms, info
 from .keyed import KeyedMap
 from .map import Map
@@ -261,6 +262,6 @@ def open_id(number: int, like: MapSpec | None = None) -> Map:
 
 def _mapped(fd: int, length: int) -> mmap.mmap:
     try:
-        return mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        return mapped(fd, length, mmap.PROT_READ | mmap.PROT_WRITE)
     except PermissionError:  # frozen, or made with RDONLY or RDONLY_PROG
-        return mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ)
+        return mapped(fd, length, mmap.PROT_READ)
