@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def test_slices_are_those_of_a_list(
 
 
 @ways
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ring=rings() | LIKE)
 def test_runs_are_the_batch_cut_where_the_length_changes(way: str, ring: ValidRing) -> None:
     with read(ring, way) as batch:
@@ -77,7 +78,7 @@ def test_runs_are_the_batch_cut_where_the_length_changes(way: str, ring: ValidRi
 
 
 @ways
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ring=LIKE, format=st.sampled_from(["=Q", "<IHH", "II", "B", "@3s", ">Q", ""]))
 def test_unpacking_is_that_of_struct_for_each_record(way: str, ring: ValidRing, format: str) -> None:
     with read(ring, way) as batch:
@@ -96,7 +97,7 @@ def test_unpacking_says_no_before_the_first_if_one_record_is_shorter(way: str, r
 
 
 @ways
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ring=LIKE, letter=st.sampled_from("BHIQbq"), number=st.integers(-1, 2))
 def test_a_column_has_the_number_at_its_offset_of_each_record(
     way: str, ring: ValidRing, letter: str, number: int

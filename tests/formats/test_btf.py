@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from btf_builder import Builder
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,7 +98,7 @@ def read(btf: Btf) -> list[tuple[Kind, tuple[Any, ...]]]:
 
 
 @given(orders, types)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_what_was_written_is_read(order: str, wanted: Any) -> None:
     builder = Builder(order)
     write(builder, wanted)
@@ -108,7 +109,7 @@ def test_what_was_written_is_read(order: str, wanted: Any) -> None:
 
 
 @given(orders, types, types)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_split_btf_goes_on_where_its_base_ends(order: str, below: Any, above: Any) -> None:
     builder = Builder(order)
     write(builder, below)
@@ -129,7 +130,7 @@ def linear(btf: Btf, name: str, kinds: frozenset[Kind], flavours: bool) -> list[
 
 
 @given(orders, types, types, names, st.booleans(), st.booleans(), st.sets(names))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_find_finds_what_a_search_of_all_types_finds(
     order: str, below: Any, above: Any, name: str, flavours: bool, is_split: bool, expected: set[str]
 ) -> None:
@@ -304,7 +305,7 @@ def look_at_everything(btf: Btf) -> None:
 
 
 @given(orders, types, st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_mutated_btf_raises_nothing_but_btferror(order: str, wanted: Any, data: st.DataObject) -> None:
     builder = Builder(order)
     write(builder, wanted)
@@ -317,7 +318,7 @@ def test_mutated_btf_raises_nothing_but_btferror(order: str, wanted: Any, data: 
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_bytes_behind_a_magic_raise_nothing_but_btferror(data: bytes) -> None:
     for magic in (b"\x9f\xeb\1\0", b"\xeb\x9f\1\0"):
         with contextlib.suppress(BtfError):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from btf_builder import Builder
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -381,7 +382,7 @@ def small() -> bytes:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_damaged_btf_is_printed_or_refused(data: st.DataObject) -> None:
     damaged = bytearray(small())
     for _ in range(data.draw(st.integers(1, 4))):

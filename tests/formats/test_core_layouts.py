@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from btf_builder import Builder
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +81,7 @@ def run(code: bytes, memory: bytes, order: str) -> int:
     return int.from_bytes(memory[slot.offset : slot.offset + width], order)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     fields, st.randoms(use_true_random=False), st.sampled_from(["little", "big"]), st.integers(0, 3), st.integers(0, 3)
 )
@@ -109,7 +110,7 @@ def test_a_load_finds_the_member_wherever_it_is(
             assert outcome.after.number == number
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(fields, st.sampled_from(["little", "big"]), st.integers(0, 3))
 def test_against_its_own_types_nothing_changes(members: list[Field], order: str, nested: int) -> None:
     rows = [(f.name, f.local, f.signed) for f in members]
@@ -124,7 +125,7 @@ def test_against_its_own_types_nothing_changes(members: list[Field], order: str,
         assert code == before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.integers(1, 31), st.integers(0, 31), st.booleans(), st.sampled_from(["little", "big"]), st.integers(0, 2**64 - 1)
 )

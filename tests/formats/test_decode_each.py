@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from btf_builder import Builder
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def exact(value: Any) -> Any:
 
 
 @given(codecs(), st.integers(0, 9), st.integers(0, 9), st.integers(0, 4), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_values_in_bulk_are_those_one_by_one(
     types: Codec, skip: int, rest: int, count: int, data: st.DataObject
 ) -> None:
@@ -117,7 +118,7 @@ def test_values_in_bulk_are_those_one_by_one(
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_compiled_structs_are_those_read_member_by_member(data: st.DataObject) -> None:
     types = Types(data.draw, data.draw(st.sampled_from(["little", "big"])))
     root, size = data.draw(st.sampled_from([types.struct, types.union, types.bits]))(3)

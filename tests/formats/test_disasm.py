@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -156,7 +157,7 @@ def test_helpers_are_named_by_their_numbers() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(["little", "big"]))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_any_bytes_are_shown_or_refused(code: bytes, order: str) -> None:
     if len(code) % 8:
         with pytest.raises(ObjectError, match="not a multiple of 8"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+import sys
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,13 +35,13 @@ def test_the_program_is_named_typed_and_aimed_by_its_section() -> None:
     (program,) = spec.programs.values()
     assert (program.name, program.type) == ("trace_execve", ProgType.TRACEPOINT)
     assert program.attach_to == "syscalls/sys_enter_execve"
-    assert (spec.license, spec.byte_order) == ("Dual MIT/GPL", "little")
+    assert (spec.license, spec.byte_order) == ("Dual MIT/GPL", sys.byteorder)
 
 
 def test_each_reference_is_on_an_ld_imm64_and_names_a_map() -> None:
     spec = purebpf.parse(OBJECT)
     program = spec.programs["trace_execve"]
-    slots = insn.decode(program.code, "little")
+    slots = insn.decode(program.code, spec.byte_order)
     assert {(r.kind, r.name) for r in program.references} == {(ReferenceKind.MAP, n) for n in ("events", "lost")}
     assert all(slots[r.slot].opcode == insn.LD_IMM64 for r in program.references)
 
@@ -56,7 +58,7 @@ def test_what_is_no_elf_object_is_refused(data: bytes) -> None:
 
 def test_an_elf_file_for_another_machine_is_named() -> None:
     other = bytearray(OBJECT)
-    struct.pack_into("<H", other, 18, 62)
+    struct.pack_into("=H", other, 18, 62)
     with pytest.raises(purebpf.ElfError, match="EM_X86_64"):
         purebpf.parse(bytes(other))
 
@@ -73,7 +75,7 @@ def test_a_truncated_object_is_refused(length: int) -> None:
         purebpf.parse(OBJECT[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_mutated_object_is_accepted_or_refused_by_object_error(seed: int) -> None:
     chance = random.Random(seed)

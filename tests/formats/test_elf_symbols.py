@@ -6,9 +6,11 @@ import ctypes.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +57,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_offset_is_where_the_function_is(library: Path, name: str) -> None:
     data = library.read_bytes()
     (offset,) = function_offsets(data, name)  # of "chosen", the exported one
-    assert NUMBERS[name].to_bytes(4, "little") in data[offset : offset + 64]
+    assert NUMBERS[name].to_bytes(4, sys.byteorder) in data[offset : offset + 64]
 
 
 def test_functions_of_one_name_are_all_given(library: Path) -> None:
@@ -128,7 +130,7 @@ def test_of_several_versions_the_one_that_is_linked_to_by_default_is_taken() -> 
 
 def test_more_headers_than_the_file_can_hold_are_refused_at_once(library: Path) -> None:
     content = bytearray(library.read_bytes())
-    table, wide = int.from_bytes(content[40:48], "little"), content[4] == 2
+    table, wide = int.from_bytes(content[40:48], sys.byteorder), content[4] == 2
     if not wide:
         pytest.skip("a 32-bit machine")
     content[54:58] = b"\0\0\xff\xff"  # e_phentsize 0, e_phnum PN_XNUM: the number is in the first section's sh_info
@@ -143,7 +145,7 @@ def test_what_is_no_elf_file_is_refused(data: bytes) -> None:
         function_offsets(data, "f")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(data=st.data())
 def test_damage_brings_up_nothing_but_our_errors(library: Path, data: st.DataObject) -> None:
     content = bytearray(library.read_bytes())

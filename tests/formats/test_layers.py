@@ -6,13 +6,30 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import purebpf
 
 PACKAGE = Path(purebpf.__file__).parent
 # What a module in the folder (or file) may import of the package: only what stands to its right.
-ORDER = ["__main__", "cli", "tools", "tracing", "metrics", "object", "kernel", "testing", "formats", "errors"]
+ORDER = [
+    "__main__",
+    "cli",
+    "tools",
+    "tracing",
+    "metrics",
+    "kernel_stage",
+    "object",
+    "kernel",
+    "testing",
+    "lessons",
+    "formats",
+    "errors",
+]
 FORMATS = [
+    "ring_program",
+    "perf_producer",
+    "user_ring_consumer",
     "perf",
     "user_ring",
     "ring_producer",
@@ -84,6 +101,7 @@ def test_parsing_needs_no_system_interface() -> None:
         "for name in ('ctypes', 'mmap', 'select', 'fcntl', 'socket'): sys.modules[name] = None\n"
         "package = types.ModuleType('purebpf'); package.__path__ = [sys.argv[1]]; sys.modules['purebpf'] = package\n"
         "from purebpf.formats import btf_c, core_relo, disasm, link, parse, ring\n"
+        "from purebpf.lessons import progress, recorded, render, scenarios, simulated; scenarios.scenario('submit')\n"
         "print(parse.parse(open(sys.argv[2], 'rb').read()).maps['events'].max_entries)\n"
     )
     result = subprocess.run(
@@ -94,7 +112,9 @@ def test_parsing_needs_no_system_interface() -> None:
 
 def test_the_package_imports_where_there_is_no_unix() -> None:
     code = (
-        "import sys; sys.modules['fcntl'] = None; sys.platform = 'win32'; import purebpf, purebpf.cli\n"
+        "import select, sys; sys.modules['fcntl'] = None; sys.platform = 'win32'\n"
+        "for name in [name for name in dir(select) if 'epoll' in name.lower()]: delattr(select, name)\n"
+        "import purebpf, purebpf.cli, purebpf.kernel_stage\n"
         "try: purebpf.load(purebpf.prebuilt('execve'))\n"
         "except purebpf.NotLinux as error: print(error)\n"
     )
@@ -107,3 +127,10 @@ def test_every_public_name_exists_and_errors_are_one_tree() -> None:
     errors = [o for o in public.values() if isinstance(o, type) and issubclass(o, Exception)]
     assert len(errors) == 14
     assert all(issubclass(e, purebpf.Error) for e in errors)
+
+
+if sys.version_info >= (3, 10):  # before it, no Python can evaluate X | Y
+
+    def test_the_types_of_the_first_functions_can_be_asked_for() -> None:
+        for function in (purebpf.load, purebpf.parse, purebpf.prebuilt):
+            assert "return" in get_type_hints(function)

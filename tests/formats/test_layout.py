@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from btf_builder import Builder
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def test_short_data_is_refused_and_longer_data_is_not_looked_at() -> None:
 
 
 @given(st.sampled_from(["little", "big"]), st.integers(1, 16), st.booleans(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_integers_of_every_size_come_back(order: Any, size: int, signed: bool, data: st.DataObject) -> None:
     b = Builder(order)
     types = made(b, b.int("number", size, signed=signed))
@@ -162,7 +163,7 @@ def test_bit_fields_of_both_forms_are_read_as_the_compiler_wrote_them(order: Any
 @given(
     st.sampled_from(["little", "big"]), st.lists(st.tuples(st.integers(1, 32), st.booleans()), max_size=12), st.data()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_bit_fields_come_back_and_leave_their_neighbours_alone(order: str, widths: Any, data: st.DataObject) -> None:
     b, rows, at = Builder(order), [], 0
     types = {signed: b.int("number", 4, signed=signed) for signed in (False, True)}
@@ -273,7 +274,7 @@ def test_a_union_is_written_by_one_of_its_members() -> None:
 
 
 @given(st.binary(min_size=12, max_size=12))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_decoded_union_is_written_with_all_of_its_bytes(data: bytes) -> None:
     assert union().encode(union().decode(data)) == data
 
@@ -332,7 +333,7 @@ LETTERS = {"b": ctypes.c_byte, "H": ctypes.c_ushort, "i": ctypes.c_int, "Q": cty
 
 
 @given(st.lists(st.sampled_from("bHiQd"), min_size=1, max_size=20), st.booleans(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_structs_are_read_as_ctypes_reads_them(letters: list[str], is_union: bool, data: st.DataObject) -> None:
     fields = [(f"m{i}", LETTERS[letter]) for i, letter in enumerate(letters)]
     peer: Any = type("peer", (ctypes.Union if is_union else ctypes.Structure,), {"_fields_": fields})

@@ -106,13 +106,13 @@ def many_enumerators(b: Builder) -> int:
 def test_types_that_would_take_for_ever_are_refused_or_cheap(write: Callable[[Builder], int]) -> None:
     b = Builder()
     type_id = write(b)
-    start = time.monotonic()
+    start = time.process_time()
     try:
         types = made(b, type_id)
         types.decode(bytes(types.size))
     except BtfError:
         pass
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 20  # seconds of work
 
 
 def test_every_type_of_the_kernel_has_a_codec() -> None:

@@ -6,6 +6,7 @@ import struct
 from collections import deque
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -120,7 +121,7 @@ def test_the_fences_stand_before_the_tail_is_stored() -> None:
     assert tails == [0, 0]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.binary(min_size=SIZE, max_size=SIZE), st.integers(0, 2**64 - 1), st.integers(0, SIZE + 64))
 def test_any_content_is_read_inside_the_ring_or_reported(data: bytes, tail: int, ahead: int) -> None:
     pages = Pages(tail)
@@ -133,7 +134,7 @@ def test_any_content_is_read_inside_the_ring_or_reported(data: bytes, tail: int,
     assert sum(len(r) + 12 for r in records) <= ahead
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=6), st.integers(0, 400), st.integers(1, 255))
 def test_a_flipped_byte_never_brings_up_anything_but_our_error(payloads: list[bytes], at: int, flip: int) -> None:
     pages = Pages(size=1024)
@@ -173,5 +174,5 @@ class Protocol(RuleBasedStateMachine):
         self.told = 0
 
 
-Protocol.TestCase.settings = settings(max_examples=60, deadline=None)
+Protocol.TestCase.settings = settings(max_examples=examples(60), deadline=None)
 TestProtocol = Protocol.TestCase

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -151,7 +152,7 @@ def test_the_fence_stands_around_headers_and_payloads() -> None:
     assert fences == [0, 0, 0]  # all three before the position is stored
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(min_size=2 * SIZE, max_size=2 * SIZE), st.integers(0, 2**64 - 1), st.integers(0, SIZE + 64))
 def test_any_content_is_read_inside_the_ring_or_reported(data: bytes, consumer: int, ahead: int) -> None:
     pages = Pages()

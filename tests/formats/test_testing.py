@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from features import examples
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ def taken(ring: RingImage) -> int:
 # Valid rings
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(rings())
 def test_a_valid_ring_is_read_as_it_says(ring: ValidRing) -> None:
     batch, end = purebpf.formats.ring.records(ring.data, ring.consumer, ring.producer)
@@ -149,7 +150,7 @@ def refused(ring: RingImage) -> purebpf.RingCorrupt | None:
     return None
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(hostile_rings())
 def test_a_hostile_ring_is_read_inside_its_positions_or_refused(ring: RingImage) -> None:
     try:
@@ -224,7 +225,7 @@ def test_a_refused_header_shrinks_to_a_small_ring() -> None:
 # Operations
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(operations(), SIZES, st.integers(0, 100).map(lambda n: (END - 8 * n) % END))
 def test_any_operations_can_be_replayed_and_what_is_due_comes(steps: list[Operation], size: int, start: int) -> None:
     replay = Replay(SimulatedRing(size, start=start))
@@ -305,15 +306,24 @@ def run(code: str, where: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_page_finds_the_bug_of_its_decoder(tmp_path: Path) -> None:
     decoder, test, *_others = samples()
-    result = run(decoder + test, tmp_path)
-    assert "UnicodeDecodeError: 'utf-8' codec can't decode byte 0x80" in result.stderr
-    assert re.search(r"ring=ValidRing\(.*consumer=0,.*producer=24,.*x80.*end=24\)", result.stderr, re.DOTALL)
+    found = []
+    for _ in range(3):  # hypothesis tries by chance, and now and then stops shrinking beside the smallest one
+        found.append(run(decoder + test, tmp_path).stderr)
+        assert "UnicodeDecodeError: 'utf-8' codec can't decode byte 0x80" in found[-1]
+        if re.search(r"ring=ValidRing\(.*consumer=0,.*producer=24,.*x80.*end=24\)", found[-1], re.DOTALL):
+            return
+    pytest.fail("\n".join(found))
 
 
 def test_the_page_mends_it_and_its_other_samples_pass(tmp_path: Path) -> None:
     decoder, test, mended, *others = samples()
     call = "test_every_event_is_decoded()"
-    result = run("\n".join([decoder, test.replace(f"\n{call}", ""), mended, call, *others]), tmp_path)
+    patient = (
+        "from hypothesis import HealthCheck, settings\n"
+        "settings.register_profile('slow', deadline=None, suppress_health_check=[HealthCheck.too_slow])\n"
+        "settings.load_profile('slow')"
+    )
+    result = run("\n".join([patient, decoder, test.replace(f"\n{call}", ""), mended, call, *others]), tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
 
 

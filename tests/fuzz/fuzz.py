@@ -40,7 +40,7 @@ def mutated(original: bytes, places: list[tuple[int, int]], chance: random.Rando
             data[at] = chance.choice((0, 1, 127, 128, 255, chance.randrange(256)))
         elif how < 0.9:
             word = chance.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF, chance.randrange(1 << 32), chance.randrange(200)))
-            data[at & ~3 : (at & ~3) + 4] = struct.pack("<I", word)
+            data[at & ~3 : (at & ~3) + 4] = struct.pack(chance.choice("<>") + "I", word)
         elif how < 0.95 and len(data) > 200:
             del data[at : at + chance.randrange(64)]
         else:
@@ -50,10 +50,12 @@ def mutated(original: bytes, places: list[tuple[int, int]], chance: random.Rando
 
 def sections(data: bytes) -> list[tuple[int, int]]:
     """(offset, size) of the sections that are worth aiming at, and of the headers."""
-    found = [(0, 64), (struct.unpack_from("<Q", data, 40)[0], 64 * struct.unpack_from("<H", data, 60)[0])]
+    file = elf.read(data)
+    order = "<" if file.byte_order == "little" else ">"
+    found = [(0, 64), (struct.unpack_from(f"{order}Q", data, 40)[0], 64 * struct.unpack_from(f"{order}H", data, 60)[0])]
     aimed = (
         section.data
-        for section in elf.read(data).sections
+        for section in file.sections
         if section.name in AIMED or section.name.startswith(".rel") or section.executable
     )
     return found + [(data.find(content), len(content)) for content in aimed if content]

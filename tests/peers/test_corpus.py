@@ -230,23 +230,6 @@ def test_objects_of_every_processor_version_load(options: tuple[str, ...], tmp_p
         assert obj.globals.counter == 12
 
 
-def test_big_endian_objects_are_read_and_not_loaded(tmp_path: Path) -> None:
-    from .conftest import CORPUS, compile_bpf
-
-    for name in ("data_sections", "map_members", "calls", "core_fields"):
-        made = compile_bpf(CORPUS / f"{name}.bpf.c", tmp_path / f"{name}.o", "-g", "-target", "bpfeb")
-        little = compile_bpf(CORPUS / f"{name}.bpf.c", tmp_path / f"{name}-le.o", "-g")
-        big, other = purebpf.parse(made.read_bytes()), purebpf.parse(little.read_bytes())
-        assert big.byte_order == "big"
-        assert {n: (m.type, m.key_size, m.max_entries) for n, m in big.maps.items()} == {
-            n: (m.type, m.key_size, m.max_entries) for n, m in other.maps.items()
-        }
-        assert {n: v.value for n, v in big.variables.items()} == {n: v.value for n, v in other.variables.items()}
-        assert [p.relocations for p in big.programs.values()] == [p.relocations for p in other.programs.values()]
-        with pytest.raises(purebpf.ObjectError, match="big-endian"):
-            purebpf.load(big)
-
-
 def test_an_object_without_debug_information_loads_if_its_maps_allow(tmp_path: Path) -> None:
     from .conftest import CORPUS, compile_bpf
 
