@@ -4,7 +4,7 @@ ARGS ?=
 SECONDS ?= 300
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help trace-exec test lint bpf bpf-check wheel pyz bench fuzz fuzz-coverage stress clean
+.PHONY: help trace-exec test lint docs pictures bpf bpf-check wheel pyz vm-test bench fuzz fuzz-coverage stress clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,13 @@ lint: $(VENV)/dev ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/dev ## the book, in build/docs/: a warning is an error, a broken link is a warning, and nothing is fetched
+	$(VENV)/bin/python -m sphinx -E -W --keep-going -q -d build/doctrees docs build/docs
+
+pictures: $(VENV)/run ## docs/ring.html and docs/diagrams/, out of what the simulated rings do
+	$(VENV)/bin/python docs/ring_page.py
+	$(VENV)/bin/python docs/diagrams.py
+
 bpf: ## compile bpf/ into prebuilt/ (needs clang, llvm, libbpf-dev)
 	bpf/build.sh prebuilt
 
@@ -41,6 +48,9 @@ pyz: $(VENV)/dev ## all of purebpf and what it needs in one executable file: dis
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/pyz .
 	$(VENV)/bin/python -m pip download --quiet --no-deps --only-binary :all: --require-hashes -r .ci/pyz.txt --dest build/pyz
 	$(VENV)/bin/python .ci/pyz.py build/pyz/*.whl dist/purebpf.pyz
+
+vm-test: pyz ## boot Debian's kernels under QEMU and try purebpf in each; which: make vm-test ARGS="debian12 debian13-arm64" (--help)
+	$(VENV)/bin/python tests/vm/matrix.py $(ARGS)
 
 bench: $(VENV)/dev ## measure start-up, the ring and memory against libbpf in C and BCC; parts: make bench ARGS=ring
 	$(VENV)/bin/python tests/bench/bench.py $(ARGS)
