@@ -33,7 +33,12 @@ def why_no_kernel() -> str | None:
 
 
 def pytest_configure() -> None:
-    """Signals as a terminal leaves them, to what tests start: nohup and a shell's & have them ignored."""
+    """To what tests start, signals and output as a terminal gives them.
+
+    nohup and a shell's & have signals ignored. With PYTHONUNBUFFERED one print() is several writes, between which another
+    process that shares the pipe may write.
+    """
+    os.environ.pop("PYTHONUNBUFFERED", None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in {"SIGHUP", "SIGQUIT"} & set(dir(signal)):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
